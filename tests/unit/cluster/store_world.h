@@ -5,6 +5,7 @@
 #include "server/cluster/repl/sessions_image.h"
 #include "server/cluster/service/store.h"
 #include "tests/lib/kv_node.h"
+#include "tests/lib/patience.h"
 #include "tests/lib/scratch.h"
 
 #include "schema/kv.pb-c.h"
@@ -17,7 +18,7 @@
 
 #include <cmocka.h>
 
-enum { SLOTS = 4, ENTRIES = 3000, TURNS_MAX = 200000 };
+enum { SLOTS = 4, ENTRIES = 3000 };
 
 struct log {
     struct store_slot s;
@@ -181,10 +182,8 @@ static const struct cluster_store_ops ops = { .ns_look = op_ns_look,
 
 static inline void turns(struct fixture *fx, const bool *until)
 {
-    for (int i = 0; !*until; i++) {
-        assert_true(i < TURNS_MAX);
+    WHILE_PATIENT (!*until)
         cairn_loop_turn(&fx->kv.loop, CAIRN_NS_PER_MS);
-    }
 }
 
 static inline void begin(struct fixture *fx)
@@ -319,7 +318,7 @@ static inline void settle(struct fixture *fx)
 {
     for (uint32_t i = 0; i < SLOTS; i++)
         apply(fx, i);
-    for (int i = 0; i < TURNS_MAX; i++) {
+    WHILE_PATIENT (true) {
         bool over = true;
 
         for (uint32_t k = 0; k < SLOTS; k++)
@@ -328,7 +327,6 @@ static inline void settle(struct fixture *fx)
             return;
         cairn_loop_turn(&fx->kv.loop, CAIRN_NS_PER_MS);
     }
-    fail_msg("entries are not applied");
 }
 
 /* The record of @key, "-" if there is none. */

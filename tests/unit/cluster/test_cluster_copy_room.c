@@ -23,8 +23,7 @@ static void open_if_there_is_room(struct cairn_rpc_req *rq)
 /* The next @refusals times there is no room. */
 static void refuse(struct fixture *fx, uint32_t refusals)
 {
-    cairn_rpc_handler *was =
-        replace_handler(fx, CAIRN__WIRE__KV_METHOD__KV_SNAPSHOT_OPEN, open_if_there_is_room);
+    cairn_rpc_handler *was = replace_handler(fx, CAIRN__WIRE__KV_METHOD__KV_SNAPSHOT_OPEN, open_if_there_is_room);
 
     if (was != open_if_there_is_room)
         full.open = was;
@@ -35,10 +34,8 @@ static void refuse(struct fixture *fx, uint32_t refusals)
 
 static void until_waits(struct fixture *fx, uint64_t n)
 {
-    for (int i = 0; cluster_store_troubles(fx->store)->views_waiting != n; i++) {
-        assert_true(i < TURNS_MAX);
+    WHILE_PATIENT (cluster_store_troubles(fx->store)->views_waiting != n)
         cairn_loop_turn(&fx->kv.loop, CAIRN_NS_PER_MS);
-    }
 }
 
 /* Slot 0 has a record, and a copy of it begins. */
@@ -116,10 +113,8 @@ static void a_copy_is_given_up_before_the_answer(void **state)
 
     begin_copy(fx, 1);
     full.keeps = true;
-    for (int i = 0; full.kept == NULL; i++) {
-        assert_true(i < TURNS_MAX);
+    WHILE_PATIENT (full.kept == NULL)
         cairn_loop_turn(&fx->kv.loop, CAIRN_NS_PER_MS);
-    }
     cluster_store_copy_close(fx->store, &fx->logs[0].s);
     assert_int_equal(cluster_store_troubles(fx->store)->views_waiting, 1);
     full.keeps = false;

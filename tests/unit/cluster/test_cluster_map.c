@@ -12,19 +12,6 @@ static uint64_t learned(struct world *w, uint32_t i)
     return life_of(w, i)->learned;
 }
 
-static uint32_t coordinator_of(struct world *w)
-{
-    for (int k = 0; k < TURNS_MAX; k++) {
-        for (uint32_t i = 0; i < NODES; i++) {
-            if (w->nodes[i].up && cairn_coordinator_is_serving(w->nodes[i].c->coordinator))
-                return i;
-        }
-        turn(w);
-    }
-    fail_msg("nobody coordinates");
-    return 0;
-}
-
 /* Grants of @i bring nothing from now on, as in a cluster so large that others had it all. */
 static void grant_no_pages(struct world *w, uint32_t i)
 {
@@ -35,7 +22,6 @@ static void grant_no_pages(struct world *w, uint32_t i)
 /* A change of the map that concerns nobody: at the coordinator, stored and all. */
 static void change(struct world *w, uint32_t coordinator)
 {
-    struct cairn_coordinator *co = w->nodes[coordinator].c->coordinator;
     uint64_t before = cairn_cluster_records_revision(w->nodes[coordinator].c->records);
     struct asked a = { 0 };
     Cairn__Wire__ClusterDrain msg = CAIRN__WIRE__CLUSTER_DRAIN__INIT;
@@ -54,19 +40,14 @@ static void change(struct world *w, uint32_t coordinator)
     cairn_rpc_call_start(&call);
     turns(w, &a.done);
     assert_int_equal(a.rc, 0);
-    for (int k = 0; cairn_cluster_records_revision(w->nodes[coordinator].c->records) == before; k++) {
-        assert_true(k < TURNS_MAX && co != NULL);
+    WHILE_PATIENT (cairn_cluster_records_revision(w->nodes[coordinator].c->records) == before)
         turn(w);
-    }
 }
 
 static void expect_learned(struct world *w, uint32_t i, uint64_t revision)
 {
-    for (int k = 0; learned(w, i) < revision; k++) {
-        if (k == TURNS_MAX)
-            fail_msg("node %u has %u of the map, not %u", i, (unsigned)learned(w, i), (unsigned)revision);
+    WHILE_PATIENT (learned(w, i) < revision)
         turn(w);
-    }
 }
 
 static uint64_t revision_at(struct world *w, uint32_t i)
@@ -143,8 +124,7 @@ static void a_word_of_a_map_that_there_is_not(void **state)
 
     begin(w, &co, &a, &b);
     w->nodes[b].hears[a] = false;
-    for (int k = 0; atomic_load(&life_of(w, b)->lies) == 0; k++) {
-        assert_true(k < TURNS_MAX);
+    WHILE_PATIENT (atomic_load(&life_of(w, b)->lies) == 0) {
         cairn_gossip_hear(&w->nodes[b].gossip,
                           &(struct cairn_gossip_word){ w->nodes[a].id + 1, UINT64_MAX,
                                                        cairn_cluster_records_map(w->nodes[b].c->records) });

@@ -4,6 +4,7 @@
 #include "server/cluster/service/life_internal.h"
 #include "tests/lib/disk_faults.h"
 #include "tests/lib/failing_malloc.h"
+#include "tests/lib/paced_clock.h"
 #include "tests/unit/cluster/nodes_world.h"
 
 #include <errno.h>
@@ -87,8 +88,7 @@ static void expect_in_sync(struct world *w, uint32_t slot, uint32_t n)
 {
     uint32_t in_sync = 0;
 
-    for (int k = 0; in_sync != n; k++) {
-        assert_true(k < TURNS_MAX);
+    WHILE_PATIENT (in_sync != n) {
         turn(w);
         in_sync = 0;
         for (uint32_t i = 0; i < NODES; i++) {
@@ -260,25 +260,6 @@ static void what_began_under_an_earlier_lead_is_not_done(void **state)
     assert_int_equal(once_op(w, first, slot, CAIRN_CLUSTER_PUT, 7, lead), 0);
 }
 
-static uint32_t coordinator_of(struct world *w)
-{
-    uint32_t found = NODES;
-
-    for (uint32_t i = 0; i < NODES; i++) {
-        if (w->nodes[i].up && cairn_coordinator_is_serving(w->nodes[i].c->coordinator))
-            found = i;
-    }
-    assert_true(found < NODES);
-    return found;
-}
-
-static void stand_still(uint64_t ms)
-{
-    struct timespec t = { .tv_sec = (time_t)(ms / 1000), .tv_nsec = (long)(ms % 1000 * MS) };
-
-    nanosleep(&t, NULL);
-}
-
 /* A lease is judged by the clock, when the answer is given: a node whose loops stand still for longer than it lasts
  * gives no more answers, before any timer of its own has run. */
 static void a_stalled_node_gives_no_answer(void **state)
@@ -290,7 +271,7 @@ static void a_stalled_node_gives_no_answer(void **state)
     assert_int_equal(put_somewhere(w, slot, "k", "one"), 0);
     first = leader_of(w, slot);
     assert_int_equal(cairn_cluster_read_begin(w->nodes[first].c, slot, &token), 0);
-    stand_still(2001);
+    paced_clock_pass_ms(2001);
     assert_int_not_equal(cairn_cluster_read_end(w->nodes[first].c, slot, token), 0);
     assert_int_not_equal(cairn_cluster_read_begin(w->nodes[first].c, slot, &token), 0);
     expect_leases(w);
@@ -320,7 +301,7 @@ static void what_is_alone_needs_no_lease(void **state)
     assert_int_equal(cairn_cluster_read_begin(w->nodes[first].c, alone, &token), 0);
     cairn_cluster_why_busy(w->nodes[first].c, &err);
     assert_int_equal(err.code, 0);
-    stand_still(2001);
+    paced_clock_pass_ms(2001);
     assert_int_equal(cairn_cluster_read_end(w->nodes[first].c, alone, token), 0);
     assert_int_equal(cairn_cluster_read_begin(w->nodes[first].c, alone, &token), 0);
     assert_int_equal(cairn_cluster_led(w->nodes[first].c, 0, 1 << SLOT_BITS, &led), 0);
@@ -371,7 +352,7 @@ static void what_is_alone_ends_with_its_map(void **state)
     expect_leases(w);
     map = cairn_cluster_records_map(w->nodes[first].c->records);
     assert_int_not_equal(map, 0);
-    stand_still(2001);
+    paced_clock_pass_ms(2001);
     publish(w, first, map);
     publish(w, first, map & UINT32_MAX); /* an older generation, late */
     publish(w, first, 0);
@@ -392,7 +373,7 @@ static void a_node_that_stood_still_gives_its_lease_up(void **state)
 
     expect_leases(w);
     first = (coordinator_of(w) + 1) % NODES; /* whose heartbeats nobody answers meanwhile */
-    stand_still(2700);
+    paced_clock_pass_ms(2700);
     assert_true(side_lease_is_valid(w->nodes[first].c));
     for (int i = 0; i < 3; i++)
         cairn_loop_turn(&w->nodes[first].kv.loop, 0);
@@ -401,21 +382,20 @@ static void a_node_that_stood_still_gives_its_lease_up(void **state)
 }
 
 /* Whoever coordinates grants itself nothing beyond its term, so its successor waits for nobody: what the old one led
- * has another leader long before a lease that anybody else held would be over. */
+ * has another leader before a lease that anybody else held would be over. */
 static void slots_of_a_coordinator_that_left_wait_for_no_lease(void **state)
 {
     struct world *w = *state;
-    uint32_t first = NODES, slot = 0;
-    uint64_t killed, led;
+    uint32_t first = NODES, slot = 0, tries = 0;
+    uint64_t stopped;
     char key[32];
 
     expect_leases(w);
     create_class(w, 2);
     expect_all_active(w, 2);
-    for (int i = 0; first == NODES; i++) {
-        assert_true(i < TURNS_MAX);
+    WHILE_PATIENT (first == NODES) {
         turn(w); /* after a pause the coordinator may lead nothing for a while */
-        snprintf(key, sizeof(key), "key %d", i);
+        snprintf(key, sizeof(key), "key %u", tries++);
         assert_true(cairn_cluster_slot(w->nodes[0].c, 2, key, strlen(key), &slot));
         if (leader_of(w, slot) == coordinator_of(w))
             first = coordinator_of(w);
@@ -423,11 +403,10 @@ static void slots_of_a_coordinator_that_left_wait_for_no_lease(void **state)
     assert_int_equal(put_somewhere(w, slot, key, "one"), 0);
     assert_true(atomic_load(&w->nodes[first].c->side->lease_until_ns) <=
                 cairn_coordinator_term_until(w->nodes[first].c->coordinator));
-    killed = cairn_env_now_ns(&w->loop.env);
+    stopped = cairn_env_now_ns(&w->loop.env);
     node_stop(w, first);
     assert_int_equal(put_somewhere(w, slot, key, "two"), CAIRN_E_EXISTS);
-    led = cairn_env_now_ns(&w->loop.env);
-    assert_true(led - killed < w->lease_ns / 2);
+    assert_true(cairn_env_now_ns(&w->loop.env) - stopped < w->lease_ns / 2);
 }
 
 /* A node that has lost its slot log, with its number and its records still there, does not begin another: it would
@@ -464,6 +443,7 @@ static void another_coordinator_hears_all_at_once(void **state)
 {
     struct world *w = *state;
     uint32_t silent, next = NODES;
+    uint64_t began;
     bool heard = false;
 
     expect_leases(w);
@@ -472,7 +452,8 @@ static void another_coordinator_hears_all_at_once(void **state)
     for (int k = 0; k < 2500; k++) /* heartbeats go out */
         turn(w);
     cairn_coordinator_stop(w->nodes[silent].c->coordinator); /* its election is on the store's loop, and would go on */
-    for (int k = 0; !heard && k < TURNS_MAX / 4; k++) {
+    began = cairn_env_now_ns(&w->loop.env);
+    WHILE_PATIENT (!heard) {
         turn(w);
         for (uint32_t i = 0; i < NODES; i++) {
             if (i != silent && cairn_coordinator_is_serving(w->nodes[i].c->coordinator))
@@ -486,8 +467,7 @@ static void another_coordinator_hears_all_at_once(void **state)
         }
     }
     w->nodes[silent].up = true;
-    if (!heard)
-        fail_msg("node %u coordinates, and has not heard all", next);
+    assert_true(cairn_env_now_ns(&w->loop.env) - began < w->lease_ns / 2);
 }
 
 /* A disk does not take what it is given: this node's part is over, which its status says first of all. */
@@ -499,10 +479,8 @@ static void a_node_whose_part_has_failed_says_so(void **state)
     const char *health = "", *problem;
 
     assert_int_equal(put_somewhere(w, slot, "k", "record"), 0);
-    for (int i = 0; strcmp(health, "failed") != 0; i++) {
-        assert_true(i < TURNS_MAX);
-        if (i == 0)
-            disk_fail_syncs(1, EIO);
+    disk_fail_syncs(1, EIO);
+    WHILE_PATIENT (strcmp(health, "failed") != 0) {
         cairn_slot_disk_sync(w->nodes[leads].c->side->disk, slot);
         turn(w);
         json_decref(status);
@@ -526,10 +504,8 @@ static void a_stop_needs_no_memory(void **state)
 
     expect_leases(w);
     cairn_cluster_desc.drain(n->ctx);
-    for (int i = 0; n->c->side->life->pending > 0; i++) { /* else the end waits for that */
-        assert_true(i < TURNS_MAX);
+    WHILE_PATIENT (n->c->side->life->pending > 0) /* else the end waits for that */
         turn(w);
-    }
     n->over = false;
     failing_malloc_begin(1);
     cairn_cluster_desc.quiesce(n->ctx, on_over, &n->over);
@@ -553,7 +529,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(what_is_alone_needs_no_lease, setup, teardown),
         cmocka_unit_test_setup_teardown(what_is_alone_ends_with_its_map, setup, teardown),
         cmocka_unit_test_setup_teardown(a_node_that_stood_still_gives_its_lease_up, setup_long_leases, teardown),
-        cmocka_unit_test_setup_teardown(slots_of_a_coordinator_that_left_wait_for_no_lease, setup_long_leases,
+        cmocka_unit_test_setup_teardown(slots_of_a_coordinator_that_left_wait_for_no_lease, setup_endless_leases,
                                         teardown),
         cmocka_unit_test_setup_teardown(another_coordinator_hears_all_at_once, setup_endless_leases, teardown),
         cmocka_unit_test_setup_teardown(a_node_misses_its_log, setup, teardown),

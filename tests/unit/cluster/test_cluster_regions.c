@@ -68,7 +68,7 @@ static void on_named(void *arg, int rc)
 /* By the map itself: what nodes know of it is older. */
 static bool is_member(struct world *w, uint32_t slot, uint32_t i)
 {
-    for (int n = 0;; n++) {
+    WHILE_PATIENT (true) {
         for (uint32_t k = 0; k < NODES; k++) {
             const struct cairn_coordinator *co = w->nodes[k].c->coordinator;
             const struct cairn_slot_record *rec = &co->coord.slots[slot].rec;
@@ -81,8 +81,7 @@ static bool is_member(struct world *w, uint32_t slot, uint32_t i)
             }
             return false;
         }
-        assert_true(n < TURNS_MAX); /* another is elected */
-        turn(w);
+        turn(w); /* another is elected */
     }
 }
 
@@ -90,8 +89,8 @@ static uint32_t member_other_than(struct world *w, uint32_t slot, uint32_t i)
 {
     struct cairn_slot_record rec;
 
-    for (int n = 0;; n++) { /* on a busy machine it may have been silent, and out for a moment */
-        assert_true(n < TURNS_MAX && cairn_cluster_records_slot(w->nodes[i].c->records, slot, &rec));
+    WHILE_PATIENT (true) { /* it may have been silent, and out for a moment */
+        assert_true(cairn_cluster_records_slot(w->nodes[i].c->records, slot, &rec));
         if (rec.ninsync == 2)
             break;
         turn(w);
@@ -174,8 +173,7 @@ static void an_entry_waits_for_its_region(void **state)
     assert_int_equal(x.a.rc, 0);
 
     /* The sweeper hears of both, at either. */
-    for (int n = 0; !is_named(&names, id) || !is_named(&names, NOWHERE); n++) {
-        assert_true(n < TURNS_MAX);
+    WHILE_PATIENT (!is_named(&names, id) || !is_named(&names, NOWHERE)) {
         names = (struct names){ 0 };
         named.cluster = w->nodes[k].c;
         cairn_cluster_named(&named);

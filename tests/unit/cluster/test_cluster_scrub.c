@@ -104,12 +104,9 @@ static const struct cairn_replica *replica(struct world *w, uint32_t i)
 /* What was answered may not be applied yet by whoever follows. */
 static void settle(struct world *w)
 {
-    for (int n = 0;
-         replica(w, 0)->applied < replica(w, 0)->log.end.pos || replica(w, 1)->applied < replica(w, 0)->log.end.pos;
-         n++) {
-        assert_true(n < TURNS_MAX);
+    WHILE_PATIENT (replica(w, 0)->applied < replica(w, 0)->log.end.pos ||
+                   replica(w, 1)->applied < replica(w, 0)->log.end.pos)
         turn(w);
-    }
 }
 
 static struct below below(struct world *w, uint32_t i, uint32_t method, const ProtobufCMessage *msg,
@@ -278,12 +275,10 @@ static void pair(struct world *w)
     create_class(w, 2);
     expect_all_active(w, 2);
     assert_true(cairn_cluster_slot(w->nodes[0].c, 2, "k", 1, &slot));
-    for (int k = 0;; k++) { /* where the machine is busy a member may be away for a while */
+    WHILE_PATIENT (true) { /* where the disk is slow a member may be away for a while */
         nodes[0] = leader_of(w, slot);
         if (cairn_cluster_records_slot(w->nodes[nodes[0]].c->records, slot, &rec) && rec.ninsync == 2)
             break;
-        if (k == TURNS_MAX)
-            fail_msg("slot %u has not two members in sync", slot);
         turn(w);
     }
     nodes[1] = (uint32_t)rec.insync[rec.insync[0].node == nodes[0] + 1 ? 1 : 0].node - 1;

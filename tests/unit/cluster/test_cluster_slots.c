@@ -34,8 +34,7 @@ static void expect_no_view_at_the_end(struct world *w)
 {
     bool seen = false;
 
-    for (int i = 0; machines(w, 1, "slot-copy", NULL) > 0 || !seen; i++) {
-        assert_true(i < TURNS_MAX);
+    WHILE_PATIENT (machines(w, 1, "slot-copy", NULL) > 0 || !seen) {
         turn(w);
         if (machines(w, 1, "slot-copy", "END") == 0)
             continue;
@@ -156,14 +155,10 @@ static void a_slot_that_left_is_cleaned(void **state)
 
 static void expect_nothing_at_3(struct world *w)
 {
-    for (int i = 0; strcmp(record_at(w, 3, "key 0"), "-") != 0; i++) {
-        assert_true(i < TURNS_MAX);
+    WHILE_PATIENT (strcmp(record_at(w, 3, "key 0"), "-") != 0)
         turn(w);
-    }
-    for (int i = 0; cluster_slots_replica(w->nodes[3].slots, SLOT)->cleaning; i++) {
-        assert_true(i < TURNS_MAX);
+    WHILE_PATIENT (cluster_slots_replica(w->nodes[3].slots, SLOT)->cleaning)
         turn(w);
-    }
 }
 
 /* Node 3 is to hold the slot, and gets a page of it, but no more. */
@@ -182,15 +177,11 @@ static void copy_a_part_to_node_3(struct world *w)
     w->rec.epoch++;
     w->rec.replicas[w->rec.nreplicas++] = 3;
     publish(w);
-    for (int i = 0; !cluster_slots_replica(n->slots, SLOT)->has_pages; i++) {
-        assert_true(i < TURNS_MAX);
+    WHILE_PATIENT (!cluster_slots_replica(n->slots, SLOT)->has_pages)
         turn(w);
-    }
     n->up = false; /* it hears nothing any more */
-    for (int i = 0; strcmp(record_at(w, 3, "key 0"), "-") == 0; i++) {
-        assert_true(i < TURNS_MAX);
+    WHILE_PATIENT (strcmp(record_at(w, 3, "key 0"), "-") == 0)
         turn(w);
-    }
     n->up = true;
     assert_true(cluster_slots_replica(n->slots, SLOT)->partial);
 }

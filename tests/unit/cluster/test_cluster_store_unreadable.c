@@ -290,10 +290,8 @@ static void a_slot_whose_wipe_cannot_be_written_ends_the_store(void **state)
     fx->may_fail = true;
     replace_handler(fx, CAIRN__WIRE__KV_METHOD__KV_APPLY, bad_sector);
     cluster_store_wipe(fx->store, &fx->logs[0].s);
-    for (int i = 0; fx->rc == 0; i++) {
-        assert_true(i < TURNS_MAX);
+    WHILE_PATIENT (fx->rc == 0)
         cairn_loop_turn(&fx->kv.loop, CAIRN_NS_PER_MS);
-    }
     assert_int_equal(fx->rc, CAIRN_E_IO);
     end(fx);
 }
@@ -322,9 +320,12 @@ static void a_copy_replaces_what_cannot_be_read(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        ON_DISK(the_index_decides_where_the_record_is_bad),  ON_DISK(a_batch_that_meets_a_bad_record_is_not_lost),
-        ON_DISK(the_record_decides_where_the_index_is_bad),  ON_DISK(where_neither_can_be_read_one_entry_is_refused),
-        ON_DISK(bad_sectors_are_bad_blocks),                 ON_DISK(a_slot_that_cannot_be_erased_is_left_alone),
+        ON_DISK(the_index_decides_where_the_record_is_bad),
+        ON_DISK(a_batch_that_meets_a_bad_record_is_not_lost),
+        ON_DISK(the_record_decides_where_the_index_is_bad),
+        ON_DISK(where_neither_can_be_read_one_entry_is_refused),
+        ON_DISK(bad_sectors_are_bad_blocks),
+        ON_DISK(a_slot_that_cannot_be_erased_is_left_alone),
         ON_DISK(a_slot_whose_wipe_cannot_be_written_ends_the_store),
         ON_DISK(a_copy_replaces_what_cannot_be_read),
     };
