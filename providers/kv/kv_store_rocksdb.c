@@ -113,25 +113,13 @@ static int engine_open(const struct cairn_kv_store_conf *conf, bool fresh, bool 
                                    .write_buffer_bytes = conf->write_buffer_bytes,
                                    .open_files = conf->open_files,
                                    .compression = conf->compression,
+                                   .spare = conf->spare,
                                    .fresh = fresh,
                                    .only_look = only_look };
 
     if ((size_t)snprintf(path, sizeof(path), "%s/db", conf->dir) >= sizeof(path))
         return cairn_err_set(err, CAIRN_E_INVAL, "%s: path too long", conf->dir);
     return cairn_rocks_open(&rc, rocks, err);
-}
-
-/* What is there already, once more, in memory alone. When the disk was full and is not any more, the engine writes
- * what it has in memory to a file and begins a new log. If it has nothing it goes on with the old log, whose first
- * append has failed, and aborts: file/writable_file_writer.h of 7.8, in packages that are built with assertions. */
-static int remember_something(struct cairn_kv_store *st)
-{
-    int rc;
-
-    cairn_kv__catalogue_put_generation(st->batch, st->dir->generation);
-    rc = cairn_rocks_write(st->rocks, st->batch, CAIRN_ROCKS_UNLOGGED);
-    cairn_rocks_batch_clear(st->batch);
-    return rc;
 }
 
 static int rocksdb_start(struct cairn_kv_store *st, const struct cairn_kv_store_conf *conf, struct cairn_err *err)
@@ -150,11 +138,8 @@ static int rocksdb_start(struct cairn_kv_store *st, const struct cairn_kv_store_
     st->batch = cairn_rocks_batch_new();
     if (st->batch == NULL)
         return cairn_err_set(err, CAIRN_E_NOMEM, "rocksdb store");
-    rc = remember_something(st);
-    if (rc == 0 && getrandom(&st->hash_seed, sizeof(st->hash_seed), 0) != sizeof(st->hash_seed))
-        rc = CAIRN_E_IO;
-    if (rc != 0) {
-        cairn_err_set(err, rc, "rocksdb store: %s", cairn_error_text(rc));
+    if (getrandom(&st->hash_seed, sizeof(st->hash_seed), 0) != sizeof(st->hash_seed)) {
+        rc = cairn_err_set(err, CAIRN_E_IO, "rocksdb store: %s", cairn_error_text(CAIRN_E_IO));
         goto free_batch;
     }
     kv_ahead_init(&st->ahead, cairn_rocks_write_buffer(st->rocks) / AHEAD_OF_BUFFER, st->hash_seed);

@@ -17,12 +17,15 @@ enum cairn_rocks_compression { CAIRN_ROCKS_NONE, CAIRN_ROCKS_LZ4, CAIRN_ROCKS_ZS
 
 struct cairn_rocks;
 struct cairn_rocks_batch;
+struct cairn_spare;
 
+/** Keys have at least one byte. */
 struct cairn_rocks_conf {
     const char *dir; /* made if it is not there; the caller has locked what it is in */
     uint64_t cache_bytes, write_buffer_bytes;
     uint32_t open_files;
     enum cairn_rocks_compression compression;
+    const struct cairn_spare *spare; /* of that disk; outlives the keyspace. NULL: it is never full */
     bool fresh;     /* nothing was ever stored there: only then a database is made where there is none */
     bool only_look; /* nothing on the disk changes; only reads may follow */
 };

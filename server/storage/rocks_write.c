@@ -4,6 +4,7 @@
 
 #include "sdk/core/base/log.h"
 #include "sdk/core/base/macros.h"
+#include "server/storage/spare.h"
 
 #include <stdlib.h>
 
@@ -77,6 +78,14 @@ void cairn_rocks_batch_undo(struct cairn_rocks_batch *b)
     CAIRN_ASSERT(text == NULL); /* there is a mark */
 }
 
+char *cairn_rocks__remember_something(struct cairn_rocks *r)
+{
+    char *text = NULL;
+
+    rocksdb_write(r->db, r->write[CAIRN_ROCKS_UNLOGGED], r->nothing, &text);
+    return text;
+}
+
 /* Takes @text. Never CAIRN_E_TIMEOUT, which would promise that nothing was done. */
 static int write_failed(struct cairn_rocks *r, const char *what, char *text)
 {
@@ -104,7 +113,11 @@ int cairn_rocks_write(struct cairn_rocks *r, struct cairn_rocks_batch *b, enum c
 
     if (before != 0 && before != CAIRN_E_NOSPACE)
         return CAIRN_E_IO;
-    rocksdb_write(r->db, r->write[log], b->wb, &text);
+    /* A write begins a new log where the one before it filled the memory: so that one comes before this. */
+    if (log != CAIRN_ROCKS_UNLOGGED && cairn_spare_is_near(r->spare))
+        text = cairn_rocks__remember_something(r);
+    if (text == NULL)
+        rocksdb_write(r->db, r->write[log], b->wb, &text);
     if (text != NULL) {
         rc = write_failed(r, "write", text);
         if (log == CAIRN_ROCKS_SYNCED) /* the text does not tell which of the two failed, the write or its sync */

@@ -218,6 +218,7 @@ static uint64_t look(struct cairn_spare *s, bool keep)
     if (atomic_load(&s->lent)) /* is not for others */
         avail -= MIN(avail, want);
     refusing = avail < headroom;
+    atomic_store(&s->near, avail < CAIRN_SPARE_NEAR_HEADROOMS * headroom);
     atomic_store(&s->refusing, refusing);
     if (refusing && !was)
         cairn_log_warn("data directory %s: %" PRIu64 " KiB of disk are free, and removals may need %" PRIu64
@@ -247,6 +248,11 @@ bool cairn_spare_refuses(struct cairn_spare *s)
         return false;
     look_now_and_then(s);
     return atomic_load_explicit(&s->refusing, memory_order_relaxed);
+}
+
+bool cairn_spare_is_near(const struct cairn_spare *s)
+{
+    return s != NULL && atomic_load_explicit(&s->near, memory_order_relaxed);
 }
 
 uint64_t cairn_spare_growth(struct cairn_spare *s)

@@ -20,6 +20,7 @@ enum {
     CAIRN_SPARE_BYTES_MAX = 256 << 20, /* likewise, of the largest write buffers that are usual */
     CAIRN_SPARE_HEADROOM_DISK_PART = 8,
     CAIRN_SPARE_HEADROOM_BYTES_MAX = 1 << 30,
+    CAIRN_SPARE_NEAR_HEADROOMS = 4, /* others fill three of them between two looks at best */
     CAIRN_SPARE_LOOK_MS = 20,
 };
 
@@ -29,7 +30,7 @@ struct cairn_spare {
     uint64_t lent_ns;                       /* when, by CLOCK_MONOTONIC; under mutex */
     atomic_uint_fast64_t looked_ns, growth; /* growth: what the last look found */
     atomic_uint_fast64_t shown_ns;
-    atomic_bool lent, refusing;
+    atomic_bool lent, refusing, near;
     struct cairn_errand looking; /* a look for those who must not wait for the disk */
 };
 
@@ -51,6 +52,9 @@ void cairn_spare_before_removal(struct cairn_spare *s);
 /** Whether new data is to be refused. Looks at the disk now and then, so that some of it may pass meanwhile: less than
  * the headroom; takes back what was lent, which may block. NULL: false. */
 bool cairn_spare_refuses(struct cairn_spare *s);
+/** Whether the disk may be full before anybody looks again: less than CAIRN_SPARE_NEAR_HEADROOMS were free when
+ * refuses() was last asked. NULL: false. */
+bool cairn_spare_is_near(const struct cairn_spare *s);
 /** By how many bytes files may grow that do not shrink again while the node runs: they leave twice the headroom, so
  * that small data goes on when they are full, and when they have been emptied. Looks at the disk each time, as a step
  * of theirs may be larger than the headroom. NULL: UINT64_MAX. */

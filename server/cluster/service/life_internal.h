@@ -55,7 +55,7 @@ struct side_life {
     struct cairn_rpc_call call;
     struct cairn_err err;
     char problem[CAIRN_ERR_TEXT_MAX]; /* why the last REGISTER was refused; "": it was not */
-    bool stranger;            /* for the key or the protocol: to the coordinator we are none of its own */
+    int stranger;             /* CAIRN_E_AUTH, for the key, or _VERSION: to the coordinator we are none of its own */
     /* What waits for the map: the oldest grant that does, and the newest. */
     struct life_wait waits[2];
     uint32_t nwaits;

@@ -56,17 +56,18 @@ static void register_over(struct side_life *l)
 }
 
 /* Said once, and in the status for as long as it is so. That nobody coordinates just now is no refusal. Who holds
- * another key than the cluster's, or speaks another protocol, is refused at each address that answers: that others do
- * not is no news then. */
+ * another key than the cluster's, or speaks another protocol, is refused at each address that answers, and by whoever
+ * coordinates: who it is is no news then, nor that others do not answer. */
 static void note_problem(struct side_life *l, int rc)
 {
-    bool unheard = rc == CAIRN_E_UNREACHABLE || rc == CAIRN_E_TIMEOUT;
+    bool unheard = rc == CAIRN_E_UNREACHABLE || rc == CAIRN_E_TIMEOUT, known;
 
-    if (rc == CAIRN_E_BUSY || rc == CAIRN_E_MOVED || rc == CAIRN_E_SHUTDOWN || (l->stranger && unheard))
+    if (rc == CAIRN_E_BUSY || rc == CAIRN_E_MOVED || rc == CAIRN_E_SHUTDOWN || (l->stranger != 0 && unheard))
         return;
-    l->stranger = rc == CAIRN_E_AUTH || rc == CAIRN_E_VERSION;
-    cairn_coordinator_bar(l->c->coordinator, l->stranger);
-    if (rc != 0 && strcmp(l->problem, l->err.text) != 0)
+    known = strcmp(l->problem, l->err.text) == 0 || (l->stranger != 0 && rc == l->stranger);
+    l->stranger = rc == CAIRN_E_AUTH || rc == CAIRN_E_VERSION ? rc : 0;
+    cairn_coordinator_bar(l->c->coordinator, l->stranger != 0);
+    if (rc != 0 && !known)
         cairn_log_warn("this node is not in the cluster: %s", l->err.text);
     snprintf(l->problem, sizeof(l->problem), "%s", rc != 0 ? l->err.text : "");
 }

@@ -1,11 +1,14 @@
 /* The RocksDB store on a disk that fails: a flush that failed is never taken for good later, and what memory holds is
  * not asked of the disk. */
 #include "server/storage/rocks.h"
+#include "server/storage/spare.h"
 #include "tests/lib/disk_faults.h"
+#include "tests/lib/patience.h"
 #include "tests/unit/kv/kv_fixture.h"
 
 #include <errno.h>
 #include <glob.h>
+#include <sys/statvfs.h>
 
 enum { BUFFERED = 0, SYNC = 1, MEMORY = 2 };
 
@@ -237,6 +240,77 @@ static void no_sync_is_believed_after_one_that_failed(void **state)
     }
 }
 
+static atomic_bool full_disk;
+
+int __real_statvfs(const char *path, struct statvfs *buf);
+int __wrap_statvfs(const char *path, struct statvfs *buf);
+int __wrap_statvfs(const char *path, struct statvfs *buf)
+{
+    int rc = __real_statvfs(path, buf);
+
+    if (atomic_load(&full_disk))
+        buf->f_bfree = buf->f_bavail = 0;
+    return rc;
+}
+
+/* What lies in memory before an append to the log fails, and may or may not have filled it. */
+static void put_some(struct cairn_rocks *r, struct cairn_rocks_batch *b, uint32_t n)
+{
+    static char value[100000];
+
+    for (uint32_t i = 0; i < n; i++) {
+        cairn_rocks_batch_put(b, &i, sizeof(i), value, sizeof(value));
+        assert_int_equal(cairn_rocks_write(r, b, CAIRN_ROCKS_LOGGED), 0);
+        cairn_rocks_batch_clear(b);
+    }
+}
+
+/* The disk is full at an append, and is not some seconds later: the engine goes on, with another log. Also if it was
+ * the first append to that log, which began because the engine was opened, flushed, or had its memory full. */
+static void a_disk_full_at_an_append_to_a_log_ends(void **state)
+{
+    enum { TABLE_PUTS = 11 };
+    struct fx *fx = *state;
+    char dir[80];
+    struct cairn_spare spare;
+    struct cairn_rocks_conf conf = { .dir = dir,
+                                     .cache_bytes = 8 << 20,
+                                     .write_buffer_bytes = 1 << 20,
+                                     .open_files = 16,
+                                     .spare = &spare,
+                                     .fresh = true };
+    struct cairn_rocks_batch *b = cairn_rocks_batch_new();
+    struct cairn_rocks_view view;
+    struct cairn_rocks *r;
+
+    snprintf(dir, sizeof(dir), "%s/0", fx->path);
+    atomic_store(&full_disk, true);
+    cairn_spare_init(&spare, fx->path);
+    cairn_spare_look(&spare);
+    assert_int_equal(cairn_rocks_open(&conf, &r, &fx->err), 0);
+    for (uint32_t n = 0; n <= 2 * TABLE_PUTS; n++) {
+        put_some(r, b, n / 2);
+        if (n % 2 == 1)
+            assert_int_equal(cairn_rocks_flush(r), 0);
+        cairn_rocks_batch_put(b, "key", 3, &n, sizeof(n));
+        disk_fail_appends(".log", 1, ENOSPC);
+        assert_int_equal(cairn_rocks_write(r, b, CAIRN_ROCKS_LOGGED), CAIRN_E_NOSPACE);
+        WHILE_PATIENT (cairn_rocks_write(r, b, CAIRN_ROCKS_LOGGED) == CAIRN_E_NOSPACE)
+            usleep(1000);
+        cairn_rocks_batch_clear(b);
+    }
+    cairn_rocks_close(r);
+    conf.fresh = false;
+    assert_int_equal(cairn_rocks_open(&conf, &r, &fx->err), 0);
+    assert_int_equal(cairn_rocks_get(r, NULL, "key", 3, true, &view), 0);
+    assert_int_equal(*view.ptr, 2 * TABLE_PUTS);
+    cairn_rocks_view_drop(&view);
+    cairn_rocks_close(r);
+    cairn_rocks_batch_free(b);
+    cairn_spare_fini(&spare);
+    atomic_store(&full_disk, false);
+}
+
 /* ---- memory in front of the disk ---- */
 
 /* The first read of a key asks the disk, on the pool; the second is answered where the loop asks, by memory alone. */
@@ -292,6 +366,7 @@ int main(void)
         TEST(full_disk_at_a_sync_ends),
         TEST(failed_sync_of_the_catalogue),
         TEST(no_sync_is_believed_after_one_that_failed),
+        TEST(a_disk_full_at_an_append_to_a_log_ends),
         TEST(second_read_touches_no_disk),
     };
 
