@@ -200,6 +200,7 @@ void router_order_store(struct router_order *o, uint8_t *value, uint32_t len, ui
     o->writes[0] = (struct cairn_map_write){ .key = o->key, .value = value, .value_len = len, .from = from };
     o->change =
         (struct cairn_map_change){ .op = { .done = order_on_stored, .arg = o }, .writes = o->writes, .nwrites = 1 };
-    order_describe(o);
+    if (!o->quiet)
+        order_describe(o);
     cairn_map_store_change(o->router->store, router_home(o->router)->loop, &o->change);
 }

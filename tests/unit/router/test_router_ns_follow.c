@@ -79,7 +79,7 @@ static uint64_t others_make(const char *name)
 
     snprintf(ns.name, sizeof(ns.name), "%s", name);
     snprintf(key, sizeof(key), "ns/%s", name);
-    record = router_ns_pack(&ns, &len);
+    record = router_ns_pack(&ns, 1, &len);
     assert_non_null(record);
     revision = others_write(key, record, len, 0);
     free(record);
