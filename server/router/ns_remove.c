@@ -364,6 +364,15 @@ static void remove_look_around(struct router_order *o)
 
 /* ---- is it empty? ---- */
 
+static void remove_refuse(struct router_order *o)
+{
+    if (o->router->conf.node != 0)
+        cairn_err_set(&o->err, CAIRN_E_NOTEMPTY, "node %s holds something of it", o->router->conf.node_name);
+    else
+        cairn_err_set(&o->err, CAIRN_E_NOTEMPTY, "the namespace is not empty");
+    remove_reopen(o, CAIRN_E_NOTEMPTY);
+}
+
 static void remove_on_looked(struct cairn_rpc_call *call)
 {
     struct router_order *o = call->arg;
@@ -372,10 +381,7 @@ static void remove_on_looked(struct cairn_rpc_call *call)
     if (call->rc != 0)
         remove_reopen(o, call->rc);
     else if (reply->n_keys > 0 && !o->force)
-        remove_reopen(o, o->router->conf.node != 0 ? cairn_err_set(&o->err, CAIRN_E_NOTEMPTY,
-                                                                   "node %s holds something of it",
-                                                                   o->router->conf.node_name)
-                                                   : cairn_err_set(&o->err, CAIRN_E_NOTEMPTY, "the namespace is not empty"));
+        remove_refuse(o);
     else if (o->router->conf.node != 0 && !o->force)
         remove_look_around(o);
     else
