@@ -32,6 +32,7 @@ struct hop {
     char *text;      /* of STATUS: from malloc */
     char author[64]; /* of DRAIN */
     uint64_t holder; /* who coordinates, if it is not us */
+    bool of_people;  /* who asks is to be told why nobody coordinates; nodes find out who does */
     union {
         ProtobufCMessage base;
         Cairn__Wire__ClusterClass class;
@@ -51,12 +52,28 @@ static void hop_free(struct hop *h)
     free(h);
 }
 
+/* Without the map store nobody is elected, and whoever was last is none. The caller's @rc, or what is the cause. */
+static int hop_why(struct hop *h, int rc)
+{
+    struct cairn_map_health health;
+
+    if (!h->of_people)
+        return rc;
+    cairn_map_store_health(h->home->c.map, &health);
+    if (health.reachable)
+        return rc;
+    return cairn_err_set(&h->ask.err, CAIRN_E_BUSY,
+                         "nobody coordinates the cluster: the map store cannot be reached: %s", health.err.text);
+}
+
 static void hop_on_forwarded(struct cairn_rpc_call *call)
 {
     struct hop *h = call->arg;
 
     if (call->rc == 0)
         cairn_rpc_reply(h->rq, 0, call->reply, NULL, 0);
+    else if (call->rc == CAIRN_E_MOVED || call->rc == CAIRN_E_UNREACHABLE)
+        cairn_rpc_reply_err(h->rq, hop_why(h, call->rc), "%s", h->ask.err.text);
     else
         cairn_rpc_reply_err(h->rq, call->rc, "%s", h->ask.err.text);
     hop_free(h);
@@ -91,6 +108,8 @@ static void hop_reply(void *arg)
 
     if (h->ask.rc == CAIRN_E_MOVED && hop_forward(h))
         return;
+    if (h->ask.rc == CAIRN_E_MOVED || h->ask.rc == CAIRN_E_BUSY)
+        h->ask.rc = hop_why(h, h->ask.rc);
     if (h->ask.rc == 0)
         cairn_rpc_reply(h->rq, 0, h->reply, NULL, 0);
     else
@@ -353,6 +372,7 @@ static void handle_create_class(struct cairn_rpc_req *rq)
 
     if (h == NULL)
         return;
+    h->of_people = true;
     if (!w->forwarded) {
         h->forward.class = *w;
         h->forward.class.forwarded = true;
@@ -391,6 +411,7 @@ static void handle_drain(struct cairn_rpc_req *rq)
 
     if (h == NULL)
         return;
+    h->of_people = true;
     snprintf(h->author, sizeof(h->author), "%s", w->author);
     if (!w->forwarded || !rq->who->node) { /* only a node speaks for another */
         snprintf(h->author, sizeof(h->author), "uid %" PRIu32, (uint32_t)rq->who->uid);
@@ -437,6 +458,7 @@ static void handle_status(struct cairn_rpc_req *rq)
 
     if (h == NULL)
         return;
+    h->of_people = true;
     if (!w->forwarded) {
         cairn__wire__cluster_ask__init(&h->forward.ask);
         h->forward.ask.forwarded = true;
