@@ -12,8 +12,6 @@
 
 #include <stdlib.h>
 
-enum { FLAG_AGAIN_MS = 4, FLAG_AGAIN_DOUBLES = 7 };
-
 enum { FLAG_CHECK, FLAG_STORE, FLAG_SPREAD, FLAG_DONE, FLAG_FAILED, FLAG_NR };
 
 #define TO(state) CAIRN_SM_TO(FLAG_##state)
@@ -76,23 +74,11 @@ static void flag_on_again(void *arg)
     flag_store(arg);
 }
 
-/* The view has to hear of what the other node changed, and many may be about to write. */
-static bool flag_store_again(struct router_order *o)
-{
-    struct cairn_env *env = &router_home(o->router)->loop->env;
-    uint64_t ms = (uint64_t)FLAG_AGAIN_MS << MIN(o->tries, (uint32_t)FLAG_AGAIN_DOUBLES);
-    uint64_t at = cairn_env_now_ns(env) + (ms + cairn_env_random(env) % ms) * CAIRN_NS_PER_MS;
-
-    o->tries++;
-    cairn_timer_init(&o->again, flag_on_again, o);
-    return at < o->op->rq->deadline_ns && cairn_timer_start(env, &o->again, at) == 0;
-}
-
 static void flag_on_stored(struct cairn_map_op *op)
 {
     struct router_order *o = op->arg;
 
-    if (op->rc == CAIRN_E_STATE && flag_store_again(o))
+    if (op->rc == CAIRN_E_STATE && router_order_again(o, o->op->rq->deadline_ns, flag_on_again))
         return;
     if (op->rc != 0) {
         o->err = op->err;

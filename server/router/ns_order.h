@@ -44,9 +44,9 @@ struct router_order {
     struct cairn_rpc_call call;
     uint64_t id; /* create: the region that tries the provider */
     uint32_t try_crc;
-    struct cairn_timer again; /* create, in a cluster: when to ask for its slots again; flag: when to write again */
+    struct cairn_timer again; /* create, in a cluster: when to ask for its slots again; flag, remove: when to write again */
     uint64_t again_until_ns;  /* create: how long */
-    uint32_t tries;           /* flag */
+    uint32_t tries;           /* flag, remove */
     uint64_t *regions; /* remove: those of one page */
     uint32_t nregions, regions_at;
     uint8_t *from; /* remove: the last key of the page before */
@@ -78,6 +78,10 @@ void router_order_call(struct router_order *o, const struct cairn_rpc_target *ta
  * who holds something. */
 void router_order_store(struct router_order *o, uint8_t *value, uint32_t len, uint64_t from,
                         void (*done)(struct cairn_map_op *op));
+
+/* After CAIRN_E_STATE: @fn(@o) runs in a while, which grows, when the view may have heard of what another node changed;
+ * many may be about to write. False: not before @until_ns. */
+bool router_order_again(struct router_order *o, uint64_t until_ns, void (*fn)(void *arg));
 
 /* ns_remove.c: as an order's begin(), of one that follows: forgets the namespace, and drops what is here of it. */
 void router_remove_follow(struct router_order *o);

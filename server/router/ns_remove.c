@@ -3,14 +3,15 @@
  *   CHECK ---> CLOSE ---> LOOK ---> STORE ---> WALK ---> RECLAIM ---> DROP ---> SPREAD ---> DONE
  *   RECLAIM ---> WALK
  *   CLOSE may also go to STORE; STORE and WALK to DROP; LOOK and STORE to REOPEN,
- *   LOOK to UNNOTE and that to REOPEN; CHECK and REOPEN to FAILED.
+ *   LOOK to UNNOTE and that to REOPEN, UNNOTE and STORE to LOOK; CHECK and REOPEN to FAILED.
  *
  * CHECK    nothing has happened.
  * CLOSE    the workers are being told to take no more operations; each answers when its last one has ended.
  * LOOK     nobody uses it; is it empty? In a cluster, of one that is spread over none of it: is no other node noted as
  *          one that holds something (ns_holders.c)?
  * UNNOTE   one is. Here there is nothing, and that is being noted: whoever goes to each of them removes it at the last.
- * STORE    its record is being erased. From here there is no way back, and a crash leaves what the sweeper finds.
+ * STORE    its record is being erased. From here there is no way back, and a crash leaves what the sweeper finds;
+ *          unless another node has changed it: then it is looked at again.
  * WALK     one page of records is being read, to learn which regions they name.
  * RECLAIM  the regions of that page are being removed.
  * DROP     its database is being dropped.
@@ -49,8 +50,8 @@ static const struct cairn_sm_state remove_states[REMOVE_NR] = {
     [REMOVE_CHECK] = { "CHECK", CAIRN_SM_INITIAL, TO(CLOSE) | TO(FAILED) },
     [REMOVE_CLOSE] = { "CLOSE", 0, TO(LOOK) | TO(STORE) },
     [REMOVE_LOOK] = { "LOOK", 0, TO(UNNOTE) | TO(STORE) | TO(REOPEN) },
-    [REMOVE_UNNOTE] = { "UNNOTE", 0, TO(REOPEN) },
-    [REMOVE_STORE] = { "STORE", 0, TO(WALK) | TO(DROP) | TO(REOPEN) },
+    [REMOVE_UNNOTE] = { "UNNOTE", 0, TO(LOOK) | TO(REOPEN) },
+    [REMOVE_STORE] = { "STORE", 0, TO(LOOK) | TO(WALK) | TO(DROP) | TO(REOPEN) },
     [REMOVE_WALK] = { "WALK", 0, TO(RECLAIM) | TO(DROP) },
     [REMOVE_RECLAIM] = { "RECLAIM", 0, TO(WALK) | TO(DROP) },
     [REMOVE_DROP] = { "DROP", 0, TO(SPREAD) },
@@ -285,13 +286,30 @@ static void remove_all(struct router_order *o)
     }
 }
 
+static void remove_look_around(struct router_order *o);
+
+static void remove_on_again(void *arg)
+{
+    remove_look_around(arg);
+}
+
+/* The record could not be written: another node noted something in it, or why. */
+static void remove_not_written(struct router_order *o, const struct cairn_map_op *op)
+{
+    if (op->rc == CAIRN_E_STATE && router_order_again(o, o->rq->deadline_ns, remove_on_again)) {
+        cairn_sm_move(&o->sm, REMOVE_LOOK);
+        return;
+    }
+    o->err = op->err;
+    remove_reopen(o, op->rc == CAIRN_E_STATE ? CAIRN_E_BUSY : op->rc);
+}
+
 static void remove_on_stored(struct cairn_map_op *op)
 {
     struct router_order *o = op->arg;
 
     if (op->rc != 0) {
-        o->err = op->err;
-        remove_reopen(o, op->rc == CAIRN_E_STATE ? CAIRN_E_BUSY : op->rc); /* another node noted something in it */
+        remove_not_written(o, op);
     } else {
         remove_all(o);
     }
@@ -328,12 +346,11 @@ static void remove_on_unnoted(struct cairn_map_op *op)
         o->home->changed = op->revision;
         remove_reopen(o, CAIRN_E_NOTEMPTY);
     } else {
-        o->err = op->err;
-        remove_reopen(o, op->rc == CAIRN_E_STATE ? CAIRN_E_BUSY : op->rc);
+        remove_not_written(o, op);
     }
 }
 
-/* Here is nothing of it. */
+/* Here is nothing of it, or it is to go all the same. */
 static void remove_look_around(struct router_order *o)
 {
     struct router_holders h = { 0 };
@@ -342,7 +359,7 @@ static void remove_look_around(struct router_order *o)
     uint32_t len = 0;
     int rc = router_ns_holders(o->router, o->home, &h);
 
-    if (rc == 0 && h.known && h.others == 0) {
+    if (rc == 0 && (o->force || (h.known && h.others == 0))) {
         remove_store(o, h.revision);
         return;
     }

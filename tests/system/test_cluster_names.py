@@ -74,7 +74,12 @@ class Names(ClusterCase):
             refused = self.fails(self.cairn(node, "ns", "remove", "own"), FAILED, "node n2 ", "something of it", "--force")
             self.assertNotIn("node n1", refused.err)
         self.assertEqual(self.get(second, "key"), "value")
+        self.ok(self.cairn(third, "put", "-v", "value", "own", "key"))
         self.ok(self.cairn(second, "rm", "own", "key"))
+        self.fails(self.cairn(second, "ns", "remove", "own"), FAILED, "node n3 ", "something of it")
+        self.ok(self.cairn(second, "put", "-v", "value", "own", "key"))
+        for node in (second, third):
+            self.ok(self.cairn(node, "rm", "own", "key"))
         self.ok(self.cairn(first, "ns", "remove", "own"))
         wait_for("its end", lambda: not self.has(third, "own"))
         self.ok(self.cairn(first, "ns", "create", "own"))

@@ -1,6 +1,5 @@
 /* Which nodes hold something of a namespace that is spread over none: a node is noted before it stores anything, and what
  * others have is not removed without force. The other nodes are the test's. */
-#include "server/router/ns_order.h"
 #include "world_others.h"
 
 enum { HERE = 7, THERE = 8 };
@@ -29,7 +28,7 @@ static int wait_for(struct world *w, struct answer *a)
     return a->rc;
 }
 
-static void store_start(struct world *w, struct answer *a, const char *key)
+static void put_begin(struct world *w, struct answer *a, const char *key)
 {
     static Cairn__Wire__RouterPut m;
 
@@ -44,7 +43,7 @@ static int put_one(struct world *w, const char *key)
 {
     struct answer a;
 
-    store_start(w, &a, key);
+    put_begin(w, &a, key);
     return wait_for(w, &a);
 }
 
@@ -234,68 +233,95 @@ static void with_force_all_of_it_goes(void **state)
     assert_int_equal(w->ndbs, 0);
 }
 
-/* Its first value comes while this node looks whether there is one here. */
+/* ---- at once ---- */
+
+static struct {
+    struct cairn_map_change change;
+    struct cairn_map_write write;
+    uint8_t *bytes;
+    bool done;
+} there;
+
+static void there_on_written(struct cairn_map_op *op)
+{
+    assert_int_equal(op->rc, 0);
+    there.done = true;
+    free(there.bytes);
+}
+
+/* On its way, and before anything that this node writes from now on; which has not heard of it then. */
+static void there_begins(bool holds_it)
+{
+    there.done = false;
+    sim_map_delay(map, 20, 0);
+    there.bytes = there_record(holds_it, &there.write.value_len);
+    there.write = (struct cairn_map_write){
+        .key = "ns/n", .value = there.bytes, .value_len = there.write.value_len, .from = record_changed
+    };
+    there.change =
+        (struct cairn_map_change){ .op = { .done = there_on_written }, .writes = &there.write, .nwrites = 1 };
+    cairn_map_store_change(others, NULL, &there.change);
+    vtime_run_ms(&v, 10);
+    assert_false(there.done);
+}
+
+static bool there_holds_it;
+
 static void on_look(struct world *w, struct cairn_rpc_req *rq)
 {
     if (rq->target->iface != &cairn_iface_kv || rq->method_no != CAIRN__WIRE__KV_METHOD__KV_LIST)
         return;
     w->before = NULL;
-    there_holds(true);
+    there_begins(there_holds_it);
 }
 
+/* Its first value comes while this node looks whether there is one here. */
 static void noted_while_it_is_being_removed(void **state)
 {
     struct world *w = *state;
-    int rc;
 
     create(w);
     settle(w);
+    there_holds_it = true;
     w->before = on_look;
-    sim_map_delay(map, 20, 0);
-    rc = remove_it(w, false);
-    assert_null(w->before);
-    assert_true(rc == CAIRN_E_BUSY || rc == CAIRN_E_NOTEMPTY); /* whether it had heard of it or not */
-    vtime_run_ms(&v, 200);
     assert_int_equal(remove_it(w, false), CAIRN_E_NOTEMPTY);
+    assert_true(there.done);
     assert_true(holds(THERE));
+    there_holds_it = false;
+    w->before = on_look;
+    assert_int_equal(remove_it(w, true), 0); /* who is forced does not mind */
+    assert_true(there.done);
 }
 
-static void on_written(struct cairn_map_op *op)
+/* Both are found empty at once: whoever is the second removes it. */
+static void two_are_empty_at_once(void **state)
 {
-    *(bool *)op->arg = true;
+    struct world *w = *state;
+
+    create(w);
+    assert_int_equal(put_one(w, "k"), 0);
+    assert_int_equal(delete_one(w, "k"), 0);
+    settle(w);
+    there_holds(true);
+    vtime_run_ms(&v, 100);
+    there_holds_it = false;
+    w->before = on_look;
+    assert_int_equal(remove_it(w, false), 0);
+    assert_true(there.done);
 }
 
 /* Of two that note themselves at once one is refused, and writes again. */
 static void two_at_once(void **state)
 {
     struct world *w = *state;
-    struct cairn_map_write write = { .key = "ns/n" };
-    struct answer a;
-    bool done = false;
-    struct cairn_map_change c = { .op = { .done = on_written, .arg = &done }, .writes = &write, .nwrites = 1 };
-    uint64_t before;
-    uint8_t *bytes;
 
     create(w);
     settle(w);
-    sim_map_delay(map, 20, 0);
-    write.value = bytes = there_record(true, &write.value_len);
-    write.from = before = record_changed;
-    cairn_map_store_change(others, NULL, &c);
-    vtime_run_ms(&v, 10); /* on its way */
-    store_start(w, &a, "k");
-    WHILE_PATIENT (router_order_of(w->router, "n") == NULL)
-        world_turn(w);
-    for (int i = 0; i < 10; i++)
-        world_turn(w);
-    assert_false(done);
-    assert_int_equal(wait_for(w, &a), 0);
-    assert_true(done);
-    assert_int_equal(c.op.rc, 0);
+    there_begins(true);
+    assert_int_equal(put_one(w, "k"), 0);
+    assert_true(there.done);
     settle(w);
     assert_true(holds(HERE) && holds(THERE));
-    assert_true(record_changed > before + 1);
-    free(bytes);
 }
 
 /* A map from elsewhere, or one that was put back, does not know who holds something. */
@@ -346,6 +372,7 @@ int main(void)
         HOLDERS(what_another_holds_is_not_removed),
         HOLDERS(with_force_all_of_it_goes),
         HOLDERS(noted_while_it_is_being_removed),
+        HOLDERS(two_are_empty_at_once),
         HOLDERS(two_at_once),
         HOLDERS(not_counted),
         HOLDERS(known_after_a_start),
