@@ -84,11 +84,8 @@ class ClusterCase(Etcd, Case):
 
     def create(self, name, replicas, *more):
         """A namespace, known to all. One who is deposed as he makes it cannot say whether it was made: it is asked for again."""
-        def is_there():
-            made = self.all[0].cairn("--key", self.path("key"), "ns", "create", "--replicas", str(replicas), *more, name)
-            return made.code == OK or "exists" in made.err
-
-        wait_for("a namespace", is_there)
+        wait_for("a namespace", lambda: self.all[0].cairn(
+            "--key", self.path("key"), "ns", "create", "--if-missing", "--replicas", str(replicas), *more, name).code == OK)
         for n in self.up():
             wait_for("the namespace", lambda node=n: node.cairn("--key", self.path("key"), "ns", "show", name).code == OK)
 
