@@ -16,7 +16,7 @@ KILLS = 4
 
 class DyingWriter(Case):
     def start(self, *more):
-        self.n = self.node(args=["--set", "providers.extent.unsealed_ttl=1s", "--set", "node.workers=1", *more]).start()
+        self.n = self.node(args=["--set", "providers.extent.unsealed_ttl=5s", "--set", "node.workers=1", *more]).start()
         self.env = clean_env(CAIRN_WORKSPACE=self.n.workspace)
 
     def extent(self):
