@@ -1,4 +1,5 @@
 /* A node against those who were let in and do not keep to the protocol. */
+#include "tests/lib/patience.h"
 #include "tests/unit/net/hostile_fixture.h"
 
 static void garbage_closes_the_connection_only(void **state)
