@@ -346,6 +346,32 @@ static void alone_it_needs_no_lease(void **state)
     assert_int_equal(b->r.sm.state, REPLICA_PAUSED);
 }
 
+/* Two members owe an answer when the replica stands still, perhaps with the whole machine: nothing follows from that, for
+ * neither, though one is heard first. Who says nothing while it looks is not waited for. */
+static void silence_while_it_stood_still_does_not_count(void **state)
+{
+    static int rc; /* until the bench ends */
+    static struct cairn_repl_write w = { .kind = CAIRN_ENTRY_WRITE, .done = on_write, .arg = &rc };
+    struct bench *b = *state;
+
+    bench_learn(b, 1, CAIRN_SLOT_ACTIVE, self, WITH(n1, n2));
+    bench_disk(b);
+    bench_ack(b, n1, 1, b->end);
+    bench_ack(b, n2, 1, b->end);
+    bench_apply_all(b);
+    assert_int_equal(b->r.sm.state, REPLICA_ACTIVE);
+    assert_int_equal(cairn_replica_write(&b->r, &w), 0);
+    world_run_until(b->world, world_now_ns(b->world) + bench_times.resend_ns);
+    world_stall(b->world, 0, 10 * bench_times.ack_ns);
+    world_run_until(b->world, world_now_ns(b->world) + 10 * bench_times.ack_ns - 1);
+    bench_ack(b, n2, 1, b->end);
+    world_run_until(b->world, world_now_ns(b->world) + bench_times.resend_ns);
+    assert_int_equal(b->proposed.kind, 0);
+    world_run_until(b->world, world_now_ns(b->world) + bench_times.ack_ns);
+    assert_int_equal(b->proposed.kind, CAIRN_CHANGE_REMOVE);
+    assert_true(cairn_who_is(b->proposed.who, n1));
+}
+
 /* Somebody speaks of another generation of the map: there, another may lead what this one has alone in a history that
  * is lost. A later epoch of its own says nothing of the kind. */
 static void alone_in_a_lost_history_it_ceases(void **state)
@@ -461,6 +487,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(alone_it_waits_for_nobody, bench_begin, bench_end),
         cmocka_unit_test_setup_teardown(who_ceases_is_nobody, bench_begin, bench_end),
         cmocka_unit_test_setup_teardown(alone_it_needs_no_lease, bench_begin, bench_end),
+        cmocka_unit_test_setup_teardown(silence_while_it_stood_still_does_not_count, bench_begin, bench_end),
         cmocka_unit_test_setup_teardown(alone_in_a_lost_history_it_ceases, bench_begin, bench_end),
         cmocka_unit_test_setup_teardown(who_asks_for_another_is_not_alone, bench_begin, bench_end),
         cmocka_unit_test_setup_teardown(what_counts_is_written_here, bench_begin, bench_end),

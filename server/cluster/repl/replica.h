@@ -185,6 +185,7 @@ struct cairn_replica {
     /* primary */
     struct replica_peer *peers; /* while it leads: most replicas of a node do not, and there are thousands */
     uint32_t npeers, peers_room;
+    uint64_t looked_ns;         /* when it was last looked how long they have owed us an answer */
     uint64_t sessions_over_ns;  /* no session ends before that */
     uint64_t start_pos;         /* of this epoch's START entry, while TAKEOVER */
     struct cairn_change change; /* proposed and not answered; kind 0: none */

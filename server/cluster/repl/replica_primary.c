@@ -143,7 +143,7 @@ static bool is_to_release(const struct cairn_replica *r)
 /* What is wanted most of MAP, one thing at a time. */
 static bool change_next(struct cairn_replica *r)
 {
-    uint64_t now = replica_now(r);
+    uint64_t now = cairn_replica__look(r);
 
     if (r->change.kind != 0)
         return now - r->change_ns < r->times->resend_ns || change_send(r);
