@@ -242,6 +242,17 @@ class Case(unittest.TestCase):
             f.write(data)
         return full
 
+    def small_disk(self, megabytes):
+        """A file system of its own, in memory. The test is skipped where none may be mounted."""
+        disk = self.path("small%d" % megabytes)
+        os.mkdir(disk)
+        mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=%dm,mode=0700" % megabytes, "cairn-test", disk],
+                                 capture_output=True, text=True)
+        if mounted.returncode != 0:
+            self.skipTest("no small disk: " + mounted.stderr.partition("\n")[0])
+        self.addCleanup(subprocess.run, ["umount", "-l", disk], check=True)
+        return disk
+
     def change_while_read(self, path, change, *argv, before=lambda: None):
         """Runs the CLI, and changes a large file as soon as it has opened that. Its result, if it noticed; @before is done
         each time, since one that opened the file and looked at it later has stored it as it was then."""

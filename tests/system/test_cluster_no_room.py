@@ -1,8 +1,6 @@
 """A node of a cluster whose engine takes nothing more: it has no room for slots that move to it, or its disk has failed. It says so."""
 
 import os
-import subprocess
-import unittest
 
 from systest import DEADLINE_S, DEGRADED, OK, main, wait_for
 from test_cluster import ClusterCase
@@ -21,15 +19,6 @@ class NoRoom(ClusterCase):
     def verify(self):
         self.ok(self.all[0].cairn("verify", "data", self.path("tree")))
 
-    def small_disk(self):
-        small = self.path("small")
-        os.mkdir(small)
-        mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=640m", "cairn-test", small], capture_output=True, text=True)
-        if mounted.returncode != 0:
-            self.skipTest("no small disk: " + mounted.stderr.strip())
-        self.addCleanup(subprocess.run, ["umount", "-l", small], check=True)
-        return small
-
     def fill(self, path, leave):
         with open(path, "ab", buffering=0) as f:
             room = os.statvfs(os.path.dirname(path))
@@ -47,7 +36,7 @@ class NoRoom(ClusterCase):
         return node
 
     def test_copies_are_refused_until_there_is_room(self):
-        small = self.small_disk()
+        small = self.small_disk(640)
         self.begin(n=2)
         self.load()
         wait_for("whole slots", self.is_whole)

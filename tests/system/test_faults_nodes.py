@@ -74,12 +74,7 @@ class Nodes(Faults):
 
     def test_full_disk(self):
         """New data is refused by who leads its slot, at once, and all goes on when there is room again."""
-        small = self.path("small")
-        os.mkdir(small)
-        mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=512m", "cairn-test", small], capture_output=True, text=True)
-        if mounted.returncode != 0:
-            self.skipTest("no small disk: " + mounted.stderr.strip())
-        self.addCleanup(subprocess.run, ["umount", "-l", small], check=True)
+        small = self.small_disk(512)
         self.begin(node_args={"n2": {"data": os.path.join(small, "data")}}, settings=("cluster.checkpoint_interval=1s",))
         self.load()
         there = ["there-%d" % i for i in range(20)]
