@@ -34,7 +34,8 @@ cluster_options() {
 ${own}  -h, --help
 
 The application sees CAIRN_WORKSPACE (the node of its host), CAIRN_KEY, CAIRN_JOB_ADDRESSES (all nodes, for cairn --address)
-and CAIRN_JOB_NODES. Its exit code is the script's. SIGTERM, SIGINT and SIGHUP end the application, then the nodes.
+and CAIRN_JOB_NODES. Its exit code is the script's, or 1 if it is 0 and a node, the map that is kept or an export failed.
+SIGTERM, SIGINT and SIGHUP end the application, then the nodes.
 END
 }
 
@@ -104,6 +105,10 @@ take_kept() {
     mkdir -p "$keep"
     exec {kept_lock}>"$keep/lock"
     flock -n "$kept_lock" || fail "--keep $keep: another job uses it"
+    # A new map would not name what they hold, and the nodes would clear it away.
+    if compgen -G "$keep/[0-9]*/data" >/dev/null && { [ ! -s "$keep/map.json" ] || [ ! -e "$keep/nodes" ]; }; then
+        fail "--keep $keep: there are data, but not what says whose they are (map.json and nodes): put it back, or name another directory"
+    fi
     if [ -e "$keep/nodes" ]; then
         [ "$(cat "$keep/nodes")" = "$nodes" ] || fail "--keep $keep: its data are of $(cat "$keep/nodes") nodes, not $nodes"
     else
@@ -259,6 +264,7 @@ cluster_end() {
         if compgen -G "$control/failed.*" >/dev/null || { [ -n "$ready" ] && [ "$(published "done")" != "$nodes" ]; }; then
             rm -rf "$control"/{cluster.key,ca.*,etcd*,group,settings}
             say "not all nodes came to a good end: see $control/logs"
+            [ "$rc" != 0 ] || rc=1
         else
             rm -rf "$control"
         fi

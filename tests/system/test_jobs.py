@@ -169,10 +169,35 @@ except (ssl.SSLError, ConnectionError):
         self.assertEqual(len(os.listdir(out)), 8 + 3)
         self.nothing_stays()
 
-    def test_the_map_is_kept_before_the_end_too(self):
-        kept = self.path("kept")
-        self.ok(self.job("cairn-local", "-n", "1", "--keep", kept, "--", "bash", "-ec",
-                         "cairn ns create demo; until grep -qs ns/demo %s/map.json; do sleep 0.1; done" % kept))
+    def test_the_map_is_kept_from_the_beginning_on_and_a_failure_is_told_at_once(self):
+        kept, said = self.path("kept"), self.write("said", b"")
+        job = ["bash", "-c", 'exec "$@" 2>%s' % said, "-", *self.argv("cairn-local", "-n", "1", "--keep", kept, "--")]
+        self.ok(run(*job, "bash", "-ec", """
+            test -s %s/map.json
+            mkdir %s/map.json.new
+            until grep -q 'the map is not kept.*Is a directory' %s; do sleep 0.1; done
+            cairn ns create demo; rmdir %s/map.json.new
+            until grep -qs ns/demo %s/map.json; do sleep 0.1; done""" % (kept, kept, said, kept, kept), env=self.env))
+        self.nothing_stays()
+
+        # To the end: of no use to a later job, whatever the application says.
+        self.assertEqual(run(*job, "mkdir", kept + "/map.json.new", env=self.env).code, 1)
+        self.assertIn("the map was not kept: ", read(said))
+        self.assertIn("Is a directory", read(said))
+        shutil.rmtree(os.path.dirname(read(said).rsplit("see ", 1)[1].strip()))
+        self.nothing_stays()
+        r = self.fails(self.job("cairn-local", "-n", "1", "--keep", kept, "--", "true"), 1, "the map cannot be kept", "Is a directory")
+        shutil.rmtree(os.path.dirname(r.err.rsplit("see ", 1)[1].strip()))
+        os.rmdir(kept + "/map.json.new")
+
+        # Data whose map is gone would be taken for nobody's; the map of a job that came to nothing is one.
+        whole = read(kept + "/map.json")
+        os.remove(kept + "/map.json")
+        self.fails(self.job("cairn-local", "-n", "1", "--keep", kept, "--", "true"), 1, "there are data, but not")
+        self.write("kept/map.json", whole.encode())
+        self.assertIn("demo", self.ok(self.job("cairn-local", "-n", "1", "--keep", kept, "--", "cairn", "ns", "list")).out)
+        self.write("kept/map.json", b'{"cairn_map": 1, "revision": 1, "entries": [\n]}\n')
+        self.ok(self.job("cairn-local", "-n", "1", "--keep", kept, "--", "true"))
         self.nothing_stays()
 
     def test_a_configuration_of_the_sites_own(self):
