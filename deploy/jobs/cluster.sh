@@ -10,6 +10,7 @@
 
 nodes='' etcds='' control='' scratch='' keep='' interface='' bin='' config='' timeout=120 exports=() settings=()
 application=() runners=() child='' id='' single='' ours='' begun='' ready='' pending='' kept_lock='' base=''
+addresses=() unwritten=''
 
 fail() { echo "$self: $*" >&2; exit 1; }
 misuse() { echo "$self: $*" >&2; echo "Try '$self --help'." >&2; exit 2; }
@@ -24,7 +25,8 @@ cluster_options() {
       --scratch DIR        where each host keeps data, and sockets: short, and the host's own (\$TMPDIR, /tmp)
       --control DIR        made, and removed at the end; all hosts see it (default: ${2:-in --scratch})
       --keep DIR           keep keys, map and data there; a later job with as many nodes goes on with them
-      --export NS=DIR      at the end, when the application has ended, write this namespace out; may be repeated
+      --export NS=DIR      at the end, when the application has ended, write this namespace out; may be repeated; unless all is
+                           written out the data stay where they are
       --config FILE        configuration of all nodes (default: kv, extent and group, with their defaults); names, places,
                            addresses, the key and the map are the job's, whatever it says; it has a group called "group"
       --set PATH=VALUE     a setting of each node, as of cairnd; may be repeated
@@ -193,11 +195,13 @@ cluster_begin() {
         [ $SECONDS -lt $until ] || fail "$(published node) of $nodes nodes are ready after $timeout s"
         sleep 0.2
     done
+    local i
+    for ((i = 0; i < nodes; i++)); do read -r "addresses[i]" <"$control/node.$i"; done
     CAIRN_JOB_ADDRESSES=$(sort -u "$control"/node.[0-9]* | paste -sd,)
     export CAIRN_JOB_ADDRESSES CAIRN_JOB_NODES=$nodes CAIRN_KEY=$control/cluster.key
     export CAIRN_WORKSPACE=$scratch/cairn-$id/ws
     run "$cairn" --address "$CAIRN_JOB_ADDRESSES" wait-ready --timeout "${timeout}s" || fail "no node answers at $CAIRN_JOB_ADDRESSES"
-    for address in ${CAIRN_JOB_ADDRESSES//,/ }; do # each of them: the application may ask any
+    for address in "${addresses[@]}"; do # each of them: the application may ask any
         await_all alive "in the group" members
         await_all "(up|draining|drained)" "in the cluster" members --cluster # and somebody coordinates it, as this one knows
     done
@@ -254,6 +258,7 @@ cluster_end() {
         end_of 20 "$child" || kill -KILL "$child" 2>/dev/null
     fi
     if [ -n "$begun" ]; then
+        [ -z "$unwritten" ] || [ -n "$keep" ] || touch "$control/data-stays"
         touch "$control/stop"
         if [ ${#runners[@]} -gt 0 ] && ! end_of 45 "${runners[@]}"; then
             kill -TERM "${runners[@]}" 2>/dev/null
@@ -269,37 +274,57 @@ cluster_end() {
             rm -rf "$control"
         fi
     fi
+    [ -z "$unwritten" ] || say_what_stays
     exit "$rc"
 }
 
 # What is spread over the nodes any of them writes out; of what is not, each has values of its own.
 export_all() {
-    local name=$1 to=$2 address where found='' rc=0
+    local name=$1 to=$2 i said found='' silent=() rc=0
     say "writing $name to $to"
-    for address in ${CAIRN_JOB_ADDRESSES//,/ }; do
-        where=$("$cairn" --address "$address" --json where "$name" any 2>/dev/null) || continue
-        found=1
-        if ! run "$cairn" --address "$address" export "$name" "$to" </dev/null; then
-            rc=1
-        elif [[ $where == *'"clustered": true'* ]]; then
-            return 0
+    for i in "${!addresses[@]}"; do
+        if ! said=$("$cairn" --address "${addresses[i]}" --timeout 10s --json where "$name" any 2>&1); then
+            [[ $said == *CAIRN_E_NOTFOUND* ]] && continue
+            said=${said#*\"text\":\"}
+            silent+=("node $i: ${said%%\"*}")
+            continue
         fi
+        found=1
+        run "$cairn" --address "${addresses[i]}" export "$name" "$to" </dev/null || { say "node $i: $name is not written out"; rc=1; }
+        [[ $said != *'"clustered": true'* ]] || return $rc
     done
     [ -n "$found" ] || { say "no node has a namespace $name"; rc=1; }
+    for said in "${silent[@]}"; do
+        say "what it has of $name is not written out: $said"
+        rc=1
+    done
     return $rc
 }
 
+say_what_stays() {
+    if [ -n "$keep" ]; then
+        say "not all was written out: it stays in $keep"
+    elif [ -n "$single" ]; then
+        say "not all was written out: the data stay, for --nodes $nodes --keep $scratch/cairn-$id"
+    else
+        say "not all was written out: the data stay on each host in $scratch/cairn-$id, unless the site clears that away;" \
+            "what these directories have, in one that all hosts see, is for --nodes $nodes --keep"
+    fi
+}
+
 cluster_main() {
-    local rc=0 pair
+    local rc=0 pair failures=''
     cluster_check
     trap cluster_end EXIT
     hold_signals
     cluster_prepare
     take_signals
     cluster_begin
+    [ ${#exports[@]} = 0 ] || unwritten=1 # until it is
     run "${application[@]}" || rc=$?
     for pair in "${exports[@]}"; do
-        export_all "${pair%%=*}" "${pair#*=}" || { [ $rc != 0 ] || rc=1; }
+        export_all "${pair%%=*}" "${pair#*=}" || failures=1
     done
+    if [ -n "$failures" ]; then [ "$rc" != 0 ] || rc=1; else unwritten=''; fi
     exit "$rc"
 }

@@ -169,6 +169,29 @@ except (ssl.SSLError, ConnectionError):
         self.assertEqual(len(os.listdir(out)), 8 + 3)
         self.nothing_stays()
 
+    def test_what_was_not_written_out_stays(self):
+        out = self.path("out")
+        r = self.fails(self.job("cairn-local", "--export", "alone=" + out, "--", "bash", "-ec", """
+            cairn ns create alone
+            for a in ${CAIRN_JOB_ADDRESSES//,/ }; do cairn --address $a put -v x alone ${a##*:}; done
+            kill -KILL $(sed -n 's/.*"pid": *\\([0-9]*\\).*/\\1/p' ${CAIRN_WORKSPACE%/ws}/1/ws/node.json)
+            until [ -e ${CAIRN_KEY%/*}/failed.1 ]; do sleep 0.1; done"""), 1, "of alone is not written out: node 1: ", "the data stay")
+        self.assertEqual(len(os.listdir(out)), 2)
+        shutil.rmtree(os.path.dirname(r.err.rsplit("see ", 1)[1].split()[0]))
+
+        # What it says can be done; and where the end comes from outside, nothing is written out either.
+        stays = r.err.split("--keep ")[1].strip()
+        p = subprocess.Popen(self.argv("cairn-local", "--keep", stays, "--export", "alone=" + out, "--", "sleep", "300"),
+                             env=self.env, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+        self.assertIn("ready", p.stderr.readline())
+        p.terminate()
+        self.assertIn("not all was written out: it stays in " + stays, p.communicate(timeout=DEADLINE_S)[1])
+        self.assertEqual(p.returncode, 143)
+        self.ok(self.job("cairn-local", "--keep", stays, "--export", "alone=" + out, "--", "true"))
+        self.assertEqual(len(os.listdir(out)), 3)
+        shutil.rmtree(stays)
+        self.nothing_stays()
+
     def test_the_map_is_kept_from_the_beginning_on_and_a_failure_is_told_at_once(self):
         kept, said = self.path("kept"), self.write("said", b"")
         job = ["bash", "-c", 'exec "$@" 2>%s' % said, "-", *self.argv("cairn-local", "-n", "1", "--keep", kept, "--")]
