@@ -35,8 +35,8 @@ cluster_options() {
       --bin DIR            where cairn and cairnd are (default: \$PATH)
 ${own}  -h, --help
 
-The application sees CAIRN_WORKSPACE (the node of its host), CAIRN_KEY, CAIRN_JOB_ADDRESSES (all nodes, for cairn --address)
-and CAIRN_JOB_NODES. Its exit code is the script's, or 1 if it is 0 and a node, the map that is kept or an export failed.
+The application sees CAIRN_WORKSPACE (the node of its host), CAIRN_KEY, CAIRN_JOB_ADDRESSES (up to 16 nodes, for cairn
+--address) and CAIRN_JOB_NODES. Its exit code is the script's, or 1 if it is 0 and a node, the map that is kept or an export failed.
 SIGTERM, SIGINT and SIGHUP end the application, then the nodes.
 END
 }
@@ -184,6 +184,20 @@ await_all() {
     done
 }
 
+ADDRESSES_MAX=16 # as many ways in as a client takes; it learns of all other nodes from the map
+
+# By chance, so that clients of many jobs do not all ask the same nodes first, and of as many hosts as can be.
+some_addresses() {
+    printf '%s\n' "$@" | shuf | awk '{ host = $0; sub(/:[^:]*$/, "", host); print n[host]++, $0 }' | sort -n -s -k 1,1 |
+        awk -v n="$ADDRESSES_MAX" 'NR <= n { print $2 }'
+}
+
+read_addresses() {
+    local i
+    for ((i = 0; i < nodes; i++)); do read -r "addresses[i]" <"$control/node.$i"; done
+    CAIRN_JOB_ADDRESSES=$(some_addresses "${addresses[@]}" | paste -sd,)
+}
+
 cluster_begin() {
     local until=$((SECONDS + timeout)) address
     begun=1
@@ -195,9 +209,7 @@ cluster_begin() {
         [ $SECONDS -lt $until ] || fail "$(published node) of $nodes nodes are ready after $timeout s"
         sleep 0.2
     done
-    local i
-    for ((i = 0; i < nodes; i++)); do read -r "addresses[i]" <"$control/node.$i"; done
-    CAIRN_JOB_ADDRESSES=$(sort -u "$control"/node.[0-9]* | paste -sd,)
+    read_addresses
     export CAIRN_JOB_ADDRESSES CAIRN_JOB_NODES=$nodes CAIRN_KEY=$control/cluster.key
     export CAIRN_WORKSPACE=$scratch/cairn-$id/ws
     run "$cairn" --address "$CAIRN_JOB_ADDRESSES" wait-ready --timeout "${timeout}s" || fail "no node answers at $CAIRN_JOB_ADDRESSES"
@@ -206,6 +218,7 @@ cluster_begin() {
         await_all "(up|draining|drained)" "in the cluster" members --cluster # and somebody coordinates it, as this one knows
     done
     ready=1
+    [ ${#exports[@]} = 0 ] || unwritten=1 # until it is
     say "ready: nodes $nodes, members of etcd $etcds"
 }
 
@@ -320,7 +333,6 @@ cluster_main() {
     cluster_prepare
     take_signals
     cluster_begin
-    [ ${#exports[@]} = 0 ] || unwritten=1 # until it is
     run "${application[@]}" || rc=$?
     for pair in "${exports[@]}"; do
         export_all "${pair%%=*}" "${pair#*=}" || failures=1

@@ -11,7 +11,7 @@ import sys
 import time
 import unittest
 
-from systest import BUILD, DEADLINE_S, SOURCE, USAGE, Case, clean_env, main, run, wait_for
+from systest import BUILD, CAIRN, DEADLINE_S, SOURCE, UNREACHABLE, USAGE, Case, clean_env, main, run, wait_for
 
 JOBS = os.path.join(SOURCE, "deploy", "jobs")
 BIN = os.path.join(BUILD, "bin")
@@ -74,6 +74,21 @@ class Scripts(JobCase):
         self.fails(self.job("cairn-mpirun", "--", "true"), USAGE, "say how many --nodes")
         self.fails(self.job("cairn-slurm", "--", "true"), USAGE, "no job of Slurm")
         self.nothing_stays()
+
+    def test_an_application_gets_as_many_addresses_as_a_client_takes(self):
+        def some(hosts, nodes):
+            """What 17 nodes or more publish, without the nodes."""
+            for i in range(nodes):
+                self.write("control/node.%d" % i, b"tcp://127.1.0.%d:%d\n" % (i % hosts + 1, 4000 + i))
+            r = self.ok(run("bash", "-euo", "pipefail", "-c", '. "$1"; control=$2 nodes=$3; read_addresses; echo $CAIRN_JOB_ADDRESSES',
+                            "-", os.path.join(JOBS, "cluster.sh"), self.path("control"), str(nodes)))
+            return r.out.strip().split(",")
+
+        for hosts, nodes in ((1, 3), (1, 16), (1, 17), (17, 17), (16, 32), (40, 1000)):
+            given = some(hosts, nodes)
+            self.assertEqual(len(set(given)), min(nodes, 16))
+            self.assertEqual(len({a.rsplit(":", 1)[0] for a in given}), min(hosts, 16))
+        self.fails(run(CAIRN, "--address", ",".join(given), "--timeout", "5s", "status"), UNREACHABLE, given[15])
 
     @unittest.skipUnless(has("shellcheck"), "shellcheck is not installed")
     def test_shellcheck(self):
