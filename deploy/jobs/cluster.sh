@@ -9,7 +9,7 @@
 # the keys of etcd's certificates are in it. `member` says which files there are.
 
 nodes='' etcds='' control='' scratch='' keep='' interface='' bin='' config='' timeout=120 exports=() settings=()
-application=() runners=() child='' id='' single='' ours='' begun='' ready='' pending='' kept_lock='' base=''
+application=() runners=() child='' child_group='' id='' single='' ours='' begun='' ready='' pending='' kept_lock='' base=''
 addresses=() unwritten=''
 
 fail() { echo "$self: $*" >&2; exit 1; }
@@ -234,21 +234,32 @@ take_signals() {
     [ -z "$pending" ] || exit "$pending"
 }
 
-# In the background, and waited for: so a signal is acted upon at once.
+# In the background, and waited for: so a signal is acted upon at once. In a process group of its own, that what it starts ends with
+# it; but at a terminal in ours, which alone may read there, and gets its Ctrl-C.
 run() {
     local rc=0
     hold_signals
-    if [ -n "$kept_lock" ]; then "$@" <&0 {kept_lock}>&- & else "$@" <&0 & fi # what it leaves behind locks nothing
+    [ -t 0 ] || set -m
+    begin "$@" <&0 &
     child=$!
+    if [[ $- == *m* ]]; then child_group=-$child; else child_group=$child; fi
+    set +m
     take_signals
     wait "$child" || rc=$?
     child=''
     return "$rc"
 }
 
+begin() {
+    trap - INT TERM HUP QUIT # else what runs in the background has Ctrl-C ignored
+    [ -z "$kept_lock" ] || exec {kept_lock}>&- # what it leaves behind locks nothing
+    exec "$@"
+}
+
+# Groups are negative.
 ended() {
     local pid
-    for pid in "$@"; do ! kill -0 "$pid" 2>/dev/null || return 1; done
+    for pid in "$@"; do ! kill -0 -- "$pid" 2>/dev/null || return 1; done
 }
 
 # end_of SECONDS PID...: whether they end in time.
@@ -267,8 +278,8 @@ cluster_end() {
     trap '' INT TERM HUP
     set +e
     if [ -n "$child" ]; then
-        kill -TERM "$child" 2>/dev/null
-        end_of 20 "$child" || kill -KILL "$child" 2>/dev/null
+        kill -TERM -- "$child_group" 2>/dev/null
+        end_of 20 "$child_group" || kill -KILL -- "$child_group" 2>/dev/null
     fi
     if [ -n "$begun" ]; then
         [ -z "$unwritten" ] || [ -n "$keep" ] || touch "$control/data-stays"

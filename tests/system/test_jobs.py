@@ -3,6 +3,7 @@ an etcd and three nodes of one group, and leaves neither processes nor files beh
 
 import glob
 import os
+import pty
 import shutil
 import signal
 import socket
@@ -273,6 +274,29 @@ except (ssl.SSLError, ConnectionError):
         self.assertIn("node 1: etcd ended with 137", r.err)
         self.assertIn("not all nodes came to a good end", r.err)
         shutil.rmtree(os.path.dirname(r.err.rsplit("see ", 1)[1].strip()))
+        self.nothing_stays()
+
+    def test_what_the_application_starts_ends_with_it(self):
+        application = self.write("scratch/application", b"#!/bin/bash\nsleep 777 & echo $! >$0.pid; wait\n")
+        os.chmod(application, 0o755)
+        command = self.argv("cairn-local", "-n", "1", "--", application)
+        for sig, code, terminal in ((signal.SIGTERM, 143, False), (signal.SIGINT, 130, True)):
+            master, slave = pty.openpty() if terminal else os.pipe()
+            p = subprocess.Popen(["setsid", "--ctty", *command] if terminal else command, env=self.env, stdin=slave,
+                                 stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+            wait_for("the application", lambda: os.path.exists(application + ".pid") and read(application + ".pid"))
+            sleeper = "/proc/%s" % read(application + ".pid").strip()
+            self.assertTrue(os.path.exists(sleeper))
+            if terminal:
+                os.write(master, b"\x03")  # Ctrl-C
+            else:
+                p.send_signal(sig)
+            self.assertEqual(p.wait(DEADLINE_S), code)
+            wait_for("what it has started to end", lambda: not os.path.exists(sleeper), 30)
+            for fd in (master, slave):
+                os.close(fd)
+            os.remove(application + ".pid")
+        os.remove(application)
         self.nothing_stays()
 
     def test_signals_end_all(self):
