@@ -35,6 +35,7 @@ cluster_options() {
       --bin DIR            where cairn and cairnd are (default: \$PATH)
 ${own}  -h, --help
 
+A namespace has its replicas a moment after \`cairn ns create --replicas N\`: \`cairn wait-ready --whole\` waits for that.
 The application sees CAIRN_WORKSPACE (the node of its host), CAIRN_KEY, CAIRN_JOB_ADDRESSES (up to 16 nodes, for cairn
 --address) and CAIRN_JOB_NODES. Its exit code is the script's, or 1 if it is 0 and a node, the map that is kept or an export failed.
 SIGTERM, SIGINT and SIGHUP end the application, then the nodes.
@@ -198,6 +199,13 @@ read_addresses() {
     CAIRN_JOB_ADDRESSES=$(some_addresses "${addresses[@]}" | paste -sd,)
 }
 
+# What an earlier job made is served again, and has its replicas; but more than there are nodes it will not have.
+await_kept() {
+    local left=$((until - SECONDS))
+    run "$cairn" --address "$CAIRN_JOB_ADDRESSES" --quiet wait-ready --whole --timeout "$((left > 1 ? left : 1))s" ||
+        say "not all that is kept has its replicas yet: cairn status says what is missing"
+}
+
 cluster_begin() {
     local until=$((SECONDS + timeout)) address
     begun=1
@@ -217,6 +225,7 @@ cluster_begin() {
         await_all alive "in the group" members
         await_all "(up|draining|drained)" "in the cluster" members --cluster # and somebody coordinates it, as this one knows
     done
+    [ -z "$keep" ] || await_kept
     ready=1
     [ ${#exports[@]} = 0 ] || unwritten=1 # until it is
     say "ready: nodes $nodes, members of etcd $etcds"

@@ -146,6 +146,7 @@ except (ssl.SSLError, ConnectionError):
         self.assertEqual(os.stat(kept).st_mode & 0o777, 0o700)
         self.fails(self.job("cairn-local", "--keep", kept, "-n", "1", "--", "true"), 1, "its data are of 3 nodes, not 1")
         r = self.job("cairn-local", "--keep", kept, "--export", "demo=" + out, "--export", "none=" + out, "--", "bash", "-ec", """
+            cairn --json status | grep -E '"(degraded|unserved|takeover|lost)": *[1-9]' && exit 9
             for a in ${CAIRN_JOB_ADDRESSES//,/ }; do cairn --address $a get demo k 2>/dev/null || true; done
             for i in 1 2 3 4 5 6 7 8; do echo $(cairn get spread s$i); done
             "$0" --keep %s -n 3 -- true 2>&1 | grep -o 'another job uses it'""" % kept, self.argv("cairn-local")[0])
