@@ -10,7 +10,7 @@
 
 nodes='' etcds='' control='' scratch='' keep='' interface='' bin='' config='' timeout=120 exports=() settings=()
 application=() runners=() child='' child_group='' id='' single='' ours='' begun='' ready='' pending='' kept_lock='' base=''
-addresses=() unwritten=''
+addresses=() unwritten='' deputy=''
 
 fail() { echo "$self: $*" >&2; exit 1; }
 misuse() { echo "$self: $*" >&2; echo "Try '$self --help'." >&2; exit 2; }
@@ -211,6 +211,7 @@ cluster_begin() {
     begun=1
     hold_signals
     launch
+    remember
     take_signals
     until [ "$(published node)" = "$nodes" ]; do
         look_for_failures
@@ -228,6 +229,7 @@ cluster_begin() {
     [ -z "$keep" ] || await_kept
     ready=1
     [ ${#exports[@]} = 0 ] || unwritten=1 # until it is
+    remember
     say "ready: nodes $nodes, members of etcd $etcds"
 }
 
@@ -253,9 +255,11 @@ run() {
     child=$!
     if [[ $- == *m* ]]; then child_group=-$child; else child_group=$child; fi
     set +m
+    remember
     take_signals
     wait "$child" || rc=$?
     child=''
+    remember
     return "$rc"
 }
 
@@ -263,6 +267,48 @@ begin() {
     trap - INT TERM HUP QUIT # else what runs in the background has Ctrl-C ignored
     [ -z "$kept_lock" ] || exec {kept_lock}>&- # what it leaves behind locks nothing
     exec "$@"
+}
+
+# ---- the deputy ----
+
+# Killed by SIGKILL, this script ends nothing. Then this process does, which hears no signal that is meant for us, and holds the lock
+# of --keep as long. It also says when what runs the nodes has ended: a lost host says nothing itself.
+begin_deputy() {
+    remember
+    set -m
+    watch </dev/null >&2 &
+    deputy=$!
+    set +m
+}
+
+# What the deputy has to know.
+remember() {
+    declare -p child child_group runners begun ready unwritten >"$control/.state.new"
+    mv "$control/.state.new" "$control/state"
+}
+
+watch() {
+    local parent i told=()
+    trap - EXIT
+    trap '' INT TERM HUP
+    set +e
+    while read -r _ _ _ parent _ <"/proc/$BASHPID/stat" && [ "$parent" = $$ ]; do
+        # shellcheck source=/dev/null
+        . "$control/state"
+        for i in "${!runners[@]}"; do
+            if [ -z "${told[i]-}" ] && [ -n "$ready" ] && ended "${runners[i]}" && [ ! -e "$control/stop" ]; then
+                told[i]=1
+                if [ ${#runners[@]} = 1 ]; then say "what ran the nodes has ended: they are lost"; else say "node $i is lost"; fi
+            fi
+        done
+        sleep 1
+    done
+    [ -d "$control" ] || exit 0
+    say "killed: its nodes are ended"
+    # shellcheck source=/dev/null
+    . "$control/state"
+    deputy=''
+    cluster_end
 }
 
 # Groups are negative.
@@ -300,7 +346,11 @@ cluster_end() {
     fi
     if [ -n "$ours" ]; then
         if compgen -G "$control/failed.*" >/dev/null || { [ -n "$ready" ] && [ "$(published "done")" != "$nodes" ]; }; then
-            rm -rf "$control"/{cluster.key,ca.*,etcd*,group,settings}
+            local i
+            for ((i = 0; i < nodes; i++)); do
+                [ -e "$control/done.$i" ] || [ -e "$control/failed.$i" ] || say "node $i was lost"
+            done
+            rm -rf "$control"/{cluster.key,ca.*,etcd*,group,settings,state}
             say "not all nodes came to a good end: see $control/logs"
             [ "$rc" != 0 ] || rc=1
         else
@@ -308,6 +358,7 @@ cluster_end() {
         fi
     fi
     [ -z "$unwritten" ] || say_what_stays
+    [ -z "$deputy" ] || kill -KILL -- "-$deputy"
     exit "$rc"
 }
 
@@ -351,6 +402,7 @@ cluster_main() {
     trap cluster_end EXIT
     hold_signals
     cluster_prepare
+    begin_deputy
     take_signals
     cluster_begin
     run "${application[@]}" || rc=$?

@@ -123,10 +123,13 @@ class Quickstart(Case):
                             timeout=3 * DEADLINE_S))
             if ": too late" not in r.out:
                 break
+            os.remove(self.path("called"))
         self.assertIn("Everything came back", r.out)
         self.assertIn("deploy/jobs/cairn-local --nodes 3 --bin %s/bin -- bash\n" % self.path("build"), r.out)
         with open(self.path("called")) as f:  # both replicas first; and no call gives up before a slow take-over is done
-            self.assertRegex(f.read(), r"ns create.*\n.*wait-ready --whole.*\n(.*\n)*.*--timeout 2m.* import ")
+            calls = re.findall(r"cluster.key (.*(?:ns create|wait-ready --whole|import --prefix).*)", f.read())
+        self.assertEqual([" ".join(call.split()[:4]) for call in calls],
+                         ["--timeout 60s ns create", "wait-ready --whole --timeout 60s", "--timeout 2m import --prefix"])
         self.assertRegex(r.out, r"objects +1501\b")
         stored = int(re.search(r"^  killed +when (\d+) of 1501 objects were stored$", r.out, re.M).group(1))
         self.assertTrue(0 < stored < 1501, r.out)  # in the middle of the import
