@@ -300,6 +300,27 @@ except (ssl.SSLError, ConnectionError):
         os.remove(application)
         self.nothing_stays()
 
+    def test_what_a_killed_script_ran_ends_too(self):
+        kept, out = self.path("kept"), self.path("out")
+        for early in (True, False):
+            pid = self.path("pid")
+            p = subprocess.Popen(self.argv("cairn-local", "--keep", kept, "--export", "demo=" + out, "-n", "1", "--", "bash", "-c",
+                                           "cairn ns create demo; echo $$ >%s; sleep 300" % pid), env=self.env,
+                                 stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+            if early:
+                wait_for("a node", lambda: any("/member " in line for line in processes_below(self.scratch).values()))
+            else:
+                wait_for("the application", lambda: os.path.exists(pid) and read(pid))
+            p.kill()
+            said = p.communicate(timeout=DEADLINE_S)[1]  # to the end of its deputy
+            self.assertIn("killed: its nodes are ended", said)
+            self.assertNotIn("good end", said)
+            self.nothing_stays()
+        self.assertFalse(os.path.exists("/proc/" + read(pid).strip()))
+        self.assertIn("not all was written out: it stays in " + kept, said)
+        self.assertIn("demo", self.ok(self.job("cairn-local", "-n", "1", "--keep", kept, "--", "cairn", "ns", "list")).out)
+        self.nothing_stays()
+
     def test_signals_end_all(self):
         for sig, code in ((signal.SIGTERM, 143), (signal.SIGINT, 130), (signal.SIGHUP, 143)):
             for early in (True, False):
@@ -335,6 +356,21 @@ class Mpi(JobCase):
         self.assertEqual(r.out.split(), ["rank0", "rank1", "rank2", "rank3"])
         self.nothing_stays()
         self.assertEqual(os.listdir(self.path("w")), [])
+
+    def test_a_lost_host_does_not_end_the_others(self):
+        r = self.fails(run(*self.argv("-n", "3", "--", "bash", "-ec", """
+            cairn ns create --replicas 2 spread; cairn wait-ready --whole
+            for i in 1 2 3 4 5 6 7 8; do cairn put -v $i spread s$i; done
+            lost=2; [ $(readlink $CAIRN_WORKSPACE) != ${CAIRN_WORKSPACE%/ws}/2/ws ] || lost=1  # not the one we go by
+            node=$(sed -n 's/.*"pid": *\\([0-9]*\\).*/\\1/p' ${CAIRN_WORKSPACE%/ws}/$lost/ws/node.json)
+            kill -KILL $(ps -o ppid= -p $node)
+            while [ -e /proc/$node ]; do sleep 0.1; done
+            for i in 1 2 3 4 5 6 7 8; do echo $(cairn get spread s$i); done
+            rm -r ${CAIRN_WORKSPACE%/ws}/$lost"""), env=self.env, timeout=300), 1, "was lost", "not all nodes came to a good end")
+        self.assertEqual(r.out.split(), list("12345678"), r)
+        self.assertEqual(r.err.count("was lost"), 1, r)
+        shutil.rmtree(os.path.dirname(r.err.rsplit("see ", 1)[1].strip()))
+        self.nothing_stays()
 
     def test_a_signal_ends_all(self):
         p = subprocess.Popen(self.argv("-n", "2", "--", "sleep", "300"), env=self.env, start_new_session=True,
