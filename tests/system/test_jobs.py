@@ -4,6 +4,7 @@ an etcd and three nodes of one group, and leaves neither processes nor files beh
 import glob
 import os
 import pty
+import re
 import shutil
 import signal
 import socket
@@ -561,6 +562,26 @@ MinJobAge=300
             job = self.submit("--keep", kept, "--per-host", "2", "--", "bash", "-ec", SEES % (2 * self.HOSTS) + "\n" + command)
             self.assertEqual(self.await_end(job)["ExitCode"], "0:0", self.output(job))
             self.nothing_stays()
+
+        # A host is lost, which is not the first: the others go on.
+        lost = self.path("lost")
+        job = self.submit("--", "bash", "-ec", """
+            cairn ns create --replicas 2 spread; cairn wait-ready --whole
+            for i in 1 2 3 4 5 6 7 8; do cairn put -v $i spread s$i; done; echo stored
+            until [ -e %s ]; do sleep 0.1; done
+            for i in 1 2 3 4 5 6 7 8; do echo "got $(cairn get spread s$i)"; done""" % lost)
+        wait_for("the job to have stored", lambda: "stored" in self.output(job))
+        self.ok(run("scontrol", "update", "nodename=n%d" % self.HOSTS, "state=down", "reason=lost", env=self.env))
+        name = "--set node.name=node%d " % (self.HOSTS - 1)
+        wait_for("its node to be gone", lambda: not any(name in line for line in processes_below(self.scratch).values()))
+        self.write("lost", b"")
+        state = self.await_end(job)
+        self.assertEqual([w for w in self.output(job).splitlines() if "got" in w], ["got %d" % i for i in range(1, 9)], self.output(job))
+        self.assertEqual((state["JobState"], state["ExitCode"]), ("FAILED", "1:0"), self.output(job))
+        said = self.output(job)
+        self.assertIn("node %d was lost" % (self.HOSTS - 1), said)
+        self.assertIn("not all nodes came to a good end", said)
+        shutil.rmtree(os.path.dirname(re.search("good end: see (.*)", said).group(1)))
 
 
 if __name__ == "__main__":
