@@ -47,7 +47,7 @@ static bool route_invariant(const struct cairn_sm *sm)
            CAIRN_HOLDS(!asked || !x->writes || x->number.rid.seq != 0) && /* nothing is written without a number */
            CAIRN_HOLDS(!asked || x->epoch != 0 || x->direct) &&           /* and nothing asked but by a record */
            CAIRN_HOLDS(sm->state != ROUTE_NUMBER || (x->writes && x->number.rid.seq == 0)) &&
-           CAIRN_HOLDS(!x->hasty || (x->direct && sm->state != ROUTE_MAP)) &&
+           CAIRN_HOLDS(sm->state != ROUTE_PAUSED || !x->direct) && /* that is asked once */
            CAIRN_HOLDS(!x->asks_replica || (!x->writes && x->replica_field != NULL)) &&
            CAIRN_HOLDS(sm->state != ROUTE_OVER || x->number.session == NULL);
 }
@@ -281,7 +281,7 @@ bool cairn__route_find(struct cairn_call *call, uint64_t *timeout_ns)
         call->rpc.dest.session = call->c->session;
         if (route_is_closed(call, s))
             return false;
-        if (route->hasty) {
+        if (route->direct && !route_member_is_in_line(r, route->place)) { /* who has planned it plans anew */
             cairn__call_fail_later(call, CAIRN_E_UNREACHABLE);
             return false;
         }

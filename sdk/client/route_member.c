@@ -169,12 +169,26 @@ static struct cairn_rpc_session *session_make(struct cairn_routing *r, uint16_t 
     return cairn_rpc_session_sibling(r->c->session, addrs, naddrs, r->map.nodes[place]->name, NULL);
 }
 
+/* Its addresses led nowhere a moment ago. */
+static bool member_is_lost(const struct cairn_routing *r, const struct route_member *m)
+{
+    return m->edition == r->map.nodes[m->place]->edition && routing_now(r) < m->look_again_ns;
+}
+
+bool route_member_is_in_line(const struct cairn_routing *r, uint16_t place)
+{
+    const struct route_member *m = place < r->members.room ? r->members.all[place] : NULL;
+
+    if (m == NULL || m->sm.state == MEMBER_OPEN || member_is_lost(r, m))
+        return false;
+    return m->sm.state == MEMBER_CLOSING || r->members.nopen >= r->members.open_max;
+}
+
 static bool member_open(struct cairn_routing *r, struct route_member *m)
 {
     struct route_members *all = &r->members;
-    uint32_t edition = r->map.nodes[m->place]->edition;
 
-    if (m->edition == edition && routing_now(r) < m->look_again_ns)
+    if (member_is_lost(r, m))
         return false;
     if (all->nopen >= all->open_max) {
         if (all->nclosing == 0 && !cairn_list_is_empty(&all->idle))
@@ -182,7 +196,7 @@ static bool member_open(struct cairn_routing *r, struct route_member *m)
         return false; /* its place is free in a moment */
     }
     m->session = session_make(r, m->place);
-    m->edition = edition;
+    m->edition = r->map.nodes[m->place]->edition;
     if (m->session == NULL) {
         route_member_avoid(r, m->place);
         m->look_again_ns = m->avoid_until_ns;

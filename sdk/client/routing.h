@@ -60,8 +60,7 @@ void cairn__number_gone(struct cairn_number *n);
 struct cairn_route {
     bool on;                           /* the call goes to a holder of @slot */
     bool begun;                        /* its machine runs */
-    bool direct;                       /* no: to the node at @place, once */
-    bool hasty;                        /* and it does not wait for a way there: others can answer as well */
+    bool direct;                       /* no: to the node at @place, once, and not if no way leads there now */
     bool writes;                       /* it bears a number */
     bool unsure;                       /* a try has ended without an answer: it may have been done */
     bool asks_replica;                 /* this try is with one that does not lead */
@@ -83,7 +82,8 @@ struct cairn_route {
 void cairn__route_to(struct cairn_call *call, uint32_t slot, Cairn__Wire__RouterRid **rid_field, bool once,
                      protobuf_c_boolean *replica_field);
 
-/** Likewise: to the node at @place, whose answer is the call's, whatever it is. */
+/** Likewise: to the node at @place, whose answer is the call's, whatever it is. A way there is not waited for
+ * (CAIRN_E_UNREACHABLE): another may lead meanwhile what is asked of it. */
 void cairn__route_to_node(struct cairn_call *call, uint16_t place);
 
 /** cairn__call_send() of a routed call. True: the call's destination is set, and it may be sent now, with at most

@@ -40,6 +40,8 @@ struct route_members {
 void route_members_init(struct cairn_routing *r);
 /* The session with it, for one more user, or NULL: not now. Not up, perhaps: then it connects. */
 struct cairn_rpc_session *route_member_get(struct cairn_routing *r, uint16_t place);
+/* There is no session with it now, but will be: it waits for another's place. */
+bool route_member_is_in_line(const struct cairn_routing *r, uint16_t place);
 /* No address of it that the map knows can be reached from here. */
 bool route_member_is_nowhere(const struct cairn_routing *r, uint16_t place);
 void route_member_put(struct cairn_routing *r, uint16_t place);
