@@ -287,8 +287,8 @@ static const char *named_key(const struct cairn_options *options)
     return file != NULL && file[0] != '\0' ? file : NULL;
 }
 
-/* The key of the workspace is used if it is there and meant for us; one that others may read is refused, never ignored.
- */
+/* Unix sockets ask for none, but calls go to other nodes of the cluster, too, by its map. The key of the workspace is used
+ * if it is there and meant for us; one that others may read is refused, and ignored only where it was not asked for. */
 static int find_key(const struct cairn_options *options, const char *dir, struct cairn_rpc_session_conf *conf,
                     struct cairn_err *err)
 {
@@ -297,15 +297,16 @@ static int find_key(const struct cairn_options *options, const char *dir, struct
 
     if (options != NULL && options->key_file != NULL)
         return read_key(options->key_file, conf, err);
-    if (!needs_key(conf))
-        return 0;
     if (named != NULL)
         return read_key(named, conf, err);
     if (snprintf(file, sizeof(file), "%s/cluster.key", dir) >= (int)sizeof(file))
         return cairn_err_set(err, CAIRN_E_INVAL, "the name of the workspace directory is too long");
     if (faccessat(AT_FDCWD, file, R_OK, AT_EACCESS) != 0)
         return 0; /* none, or not ours: other proofs may do */
-    return read_key(file, conf, err);
+    if (needs_key(conf))
+        return read_key(file, conf, err);
+    (void)read_key(file, conf, NULL);
+    return 0;
 }
 
 void cairn_whereabouts_explain(const struct cairn_options *options, const struct cairn_rpc_session_conf *conf,
@@ -373,7 +374,7 @@ int cairn_whereabouts_find(const struct cairn_options *options, struct cairn_rpc
         return rc;
     sort_addresses(conf);
     rc = find_key(options, dir, conf, err);
-    if (rc != 0 || !needs_key(conf))
+    if (rc != 0)
         return rc;
     if (munge != NULL)
         snprintf(conf->munge_socket, sizeof(conf->munge_socket), "%s", munge);

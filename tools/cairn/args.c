@@ -15,7 +15,7 @@ const struct cli_opt cli_global_opts[] = {
             "which may be left out, lets us in to the node of that name alone: whoever listens in its place cannot "
             "pass on the proof of who you are"),
     CLI_OPT(struct cli_globals, key, "key", 0, CLI_STRING, "FILE", NULL,
-            "cluster key for tcp://host:4710#NAME; otherwise $CAIRN_KEY, cluster.key in the workspace"),
+            "cluster key for nodes that are reached by tcp://; otherwise $CAIRN_KEY, cluster.key in the workspace"),
     CLI_OPT(struct cli_globals, timeout_ms, "timeout", 't', CLI_TIME, "TIME", "30s",
             "give up a single call after this long (a number alone is seconds)"),
     CLI_OPT(struct cli_globals, quiet, "quiet", 'q', CLI_FLAG, NULL, NULL, "no progress and no notes"),

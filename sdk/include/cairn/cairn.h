@@ -100,7 +100,7 @@ struct cairn_options {
      * $CAIRN_ADDRESSES, else what the workspace says. */
     const char *addresses;
     /** The cluster key (mode 0600 or stricter, owned by the caller or root). NULL: $CAIRN_KEY, else cluster.key in the
-     * workspace if it is there. Whoever holds it speaks for the cluster: the node takes them for its own user, an
+     * workspace if it is there. It is for every node that is reached over TCP, whichever way the first one is. Whoever holds it speaks for the cluster: the node takes them for its own user, an
      * administrator. */
     const char *key_file;
     /* Over TCP a client also offers MUNGE where its daemon runs: at $CAIRN_MUNGE_SOCKET, else where MUNGE expects

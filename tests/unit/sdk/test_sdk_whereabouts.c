@@ -50,6 +50,7 @@ static int setup(void **state)
     write_file(p->key, key_text, 0600);
     unsetenv("CAIRN_ADDRESSES");
     unsetenv("CAIRN_WORKSPACE");
+    unsetenv("CAIRN_KEY");
     *state = p;
     return 0;
 }
@@ -101,9 +102,33 @@ static void list_wins_over_workspace(void **state)
     assert_true(cairn_addr_is_unix(&p->conf.addrs[0]));
     assert_false(p->conf.has_cluster_id);
     assert_true(p->conf.has_key);
+}
+
+/* Nobody asks for a proof at a unix socket; but other nodes do, to which calls go by the cluster's map. */
+static void what_proves_us_is_for_other_nodes_too(void **state)
+{
+    struct place *p = *state;
+    char other[SCRATCH_MAX + 20];
+
+    snprintf(other, sizeof(other), "%s/other.key", p->dir);
+    write_file(other, key_text, 0600);
     p->o.addresses = "unix:///a";
+    setenv("CAIRN_MUNGE_SOCKET", p->json, 1); /* that it is there is all that counts now */
     assert_int_equal(find(p), 0);
-    assert_false(p->conf.has_key); /* nobody would ask for it */
+    assert_true(p->conf.has_key);
+    assert_int_equal(p->conf.munge, cairn_auth_munge_is_available(p->json));
+    assert_string_equal(p->conf.munge_socket, p->json);
+    chmod(p->key, 0640); /* not asked for, and not needed here */
+    assert_int_equal(find(p), 0);
+    assert_false(p->conf.has_key);
+    unlink(p->key);
+    setenv("CAIRN_KEY", other, 1);
+    assert_int_equal(find(p), 0);
+    assert_true(p->conf.has_key);
+    setenv("CAIRN_KEY", "/nonexistent", 1);
+    refused(p, CAIRN_E_AUTH, "/nonexistent");
+    unsetenv("CAIRN_KEY");
+    unsetenv("CAIRN_MUNGE_SOCKET");
 }
 
 static void environment_names_list_and_directory(void **state)
@@ -297,6 +322,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         T(workspace_gives_addresses_id_and_key),
         T(list_wins_over_workspace),
+        T(what_proves_us_is_for_other_nodes_too),
         T(environment_names_list_and_directory),
         T(a_start_is_of_its_process),
         T(nothing_there),
