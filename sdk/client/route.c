@@ -191,8 +191,10 @@ static bool route_choose(struct cairn_call *call, const struct cairn_route_slot 
     }
     if (session == NULL)
         return false;
-    if (s->epoch != route->epoch)
-        route->tries = route->silences = 0; /* how often another did not answer says nothing of this one */
+    if (s->epoch != route->epoch) { /* how often another did not answer says nothing of this one */
+        route->tries = route->silences = 0;
+        route->moved = false;
+    }
     route->place = place;
     route->epoch = s->epoch;
     route->asks_replica = place != s->holders[0];
@@ -369,9 +371,15 @@ void cairn__route_late(struct cairn_call *call)
                        : !route->unsure ? ", nothing was done"
                                         : ", it may have been done, or be done yet";
 
+    const struct cairn_route_slot *s =
+        r != NULL && !route->direct && !route->moved ? cairn_route_map_slot(&r->map, route->slot) : NULL;
+
     if (r != NULL && r->busy.slot == route->slot && r->busy.at_ns + call->timeout_ns >= call->deadline_ns)
         cairn_err_set(&call->err, CAIRN_E_TIMEOUT, "the time is over%s, and the last answer was: %s", fate,
                       r->busy.text);
+    else if (s != NULL)
+        cairn_err_set(&call->err, CAIRN_E_TIMEOUT, "the time is over%s: node %s, which leads its slot, has not answered",
+                      fate, r->map.nodes[s->holders[0]]->name);
     else if (route->writes)
         cairn_err_set(&call->err, CAIRN_E_TIMEOUT, "the time is over%s", fate);
 }
@@ -399,6 +407,7 @@ bool cairn__route_again(struct cairn_call *call)
     if (rc == CAIRN_E_BUSY)
         route_note(call);
     route->silences += rc == CAIRN_E_TIMEOUT;
+    route->moved |= rc == CAIRN_E_MOVED;
     if (s->epoch > route->epoch)
         return route_at_once(call);
     route_fetch_want(r, rc == CAIRN_E_MOVED ? route->place : -1);
