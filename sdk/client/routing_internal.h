@@ -22,8 +22,10 @@ struct route_member {
     struct cairn_rpc_session *session; /* OPEN */
     uint16_t place;
     uint32_t users, edition; /* edition: of the addresses that it was made of */
+    bool by_name;            /* and of those that were found by name */
+    struct cairn_lookup *lookup; /* NULL: its hosts' names are not looked up now */
     uint64_t idle_since_ns;  /* without users */
-    uint64_t look_again_ns;  /* ABSENT: its addresses of this edition led nowhere; names are not looked up before */
+    uint64_t look_again_ns;  /* its names of this edition led nowhere; they are not looked up before */
     uint64_t avoid_until_ns; /* it did not answer: what others may answer does not go there */
     struct cairn_link idle;  /* without users, the longest first */
 };
