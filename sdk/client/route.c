@@ -363,23 +363,28 @@ static void route_give_up(struct cairn_call *call)
 }
 
 /* The answer may have been another call's: that of the OPEN which a write waited for. */
-void cairn__route_late(struct cairn_call *call)
+void cairn__route_late(struct cairn_call *call, int rc)
 {
     const struct cairn_routing *r = call->c->routing;
     const struct cairn_route *route = &call->route;
     const char *fate = !route->writes   ? ""
                        : !route->unsure ? ", nothing was done"
                                         : ", it may have been done, or be done yet";
-
     const struct cairn_route_slot *s =
         r != NULL && !route->direct && !route->moved ? cairn_route_map_slot(&r->map, route->slot) : NULL;
+    const char *leader = s != NULL ? r->map.nodes[s->holders[0]]->name : NULL;
 
+    if (rc == CAIRN_E_UNREACHABLE) {
+        if (leader != NULL)
+            cairn_err_wrap(&call->err, rc, "node %s, which leads its slot, has not answered", leader);
+        return;
+    }
     if (r != NULL && r->busy.slot == route->slot && r->busy.at_ns + call->timeout_ns >= call->deadline_ns)
         cairn_err_set(&call->err, CAIRN_E_TIMEOUT, "the time is over%s, and the last answer was: %s", fate,
                       r->busy.text);
-    else if (s != NULL)
+    else if (leader != NULL)
         cairn_err_set(&call->err, CAIRN_E_TIMEOUT, "the time is over%s: node %s, which leads its slot, has not answered",
-                      fate, r->map.nodes[s->holders[0]]->name);
+                      fate, leader);
     else if (route->writes)
         cairn_err_set(&call->err, CAIRN_E_TIMEOUT, "the time is over%s", fate);
 }

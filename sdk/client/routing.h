@@ -94,9 +94,9 @@ bool cairn__route_find(struct cairn_call *call, uint64_t *timeout_ns);
 bool cairn__route_again(struct cairn_call *call);
 /** @rc, with which the call ends unasked; CAIRN_E_UNKNOWN, and call->err says so, if it is a write that was sent. */
 int cairn__route_doubt(struct cairn_call *call, int rc);
-/** Its time is over: whether a write may have been done, what the last answer was, or whose there was none, are put into
- * call->err. */
-void cairn__route_late(struct cairn_call *call);
+/** Its time is over (@rc: CAIRN_E_TIMEOUT, CAIRN_E_UNREACHABLE): whether a write may have been done, what the last answer was,
+ * or whose there was none, are put into call->err. */
+void cairn__route_late(struct cairn_call *call, int rc);
 /** The call is over: its number is not waited for any more. */
 void cairn__route_over(struct cairn_call *call);
 /** A canceled call that waits ends soon. */
