@@ -19,7 +19,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-enum { START_MS = 30000 };
+enum { START_MS = 100000 };
 
 struct etcd_server {
     struct cairn_loop loop;

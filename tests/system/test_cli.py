@@ -275,7 +275,7 @@ class WithNode(Case):
         self.ok(self.n.cairn("ns", "create", "ns1"))
         self.ok(self.n.cairn("put", "ns1", "k", stdin=b"x" * (64 << 20)))
         os.makedirs(self.path("to"))
-        for _ in range(20):  # it may be faster than we
+        for _ in tries("a get that was not over before the interrupt"):
             p = subprocess.Popen([CAIRN, "get", "ns1", "k", self.path("to", "file")], stderr=subprocess.PIPE,
                                  env=clean_env(CAIRN_WORKSPACE=self.n.workspace))
             wait_for("the file", lambda: os.listdir(self.path("to")) or p.poll() is not None)

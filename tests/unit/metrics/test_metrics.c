@@ -1,6 +1,7 @@
 /* What the page says, read by a strict parser, and the same as JSON. */
 #include "server/node/metrics.h"
 #include "server/port/pool.h"
+#include "tests/lib/patience.h"
 #include "tests/unit/metrics/strict_page.h"
 
 #include <netinet/in.h>
@@ -271,12 +272,12 @@ static void depth_of_the_pools_queue(void **state)
                                  .begun = &begun };
         assert_int_equal(cairn_pool_submit(f->m.pool, &f->loop, &held[i].job), 0);
     }
-    for (int i = 0; i < 5000 && atomic_load(&begun) < THREADS; i++)
+    WHILE_PATIENT (atomic_load(&begun) < THREADS)
         usleep(1000);
     assert_int_equal(atomic_load(&begun), THREADS);
     pool_is(f, JOBS - THREADS, THREADS);
     pthread_mutex_unlock(&gate);
-    for (int i = 0; i < 5000 && done < JOBS; i++)
+    WHILE_PATIENT (done < JOBS)
         cairn_loop_turn(&f->loop, CAIRN_NS_PER_MS);
     assert_int_equal(done, JOBS);
     cairn_pool_free(f->m.pool);
