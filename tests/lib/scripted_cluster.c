@@ -37,7 +37,7 @@ static void cluster_records(struct cairn_rpc_req *rq)
     Cairn__Wire__SlotRecord *recs = calloc(SCRIPTED_SLOTS, sizeof(*recs));
     Cairn__Wire__MemberUpdate *members = calloc(c->n, sizeof(*members)), **pmembers = calloc(c->n, sizeof(*pmembers));
     Cairn__Wire__ReplWho *who = calloc(c->n, sizeof(*who)), **pwho = calloc(c->n, sizeof(*pwho));
-    char **addresses = calloc(c->n, sizeof(*addresses));
+    char *(*addresses)[2] = calloc(c->n, sizeof(*addresses));
 
     pthread_mutex_lock(&c->mutex);
     r.revision = atomic_load(&n->m.lost) ? m->since : MAX(n->map.revision, m->since);
@@ -50,9 +50,10 @@ static void cluster_records(struct cairn_rpc_req *rq)
         who[i].inc = members[i].inc = 1;
         members[i].name = c->nodes[i].name;
         members[i].host = c->nodes[i].host;
-        addresses[i] = (char *)(uintptr_t)c->nodes[i].told;
-        members[i].addresses = &addresses[i];
-        members[i].n_addresses = addresses[i] != NULL;
+        addresses[i][0] = (char *)(uintptr_t)c->nodes[i].told;
+        addresses[i][1] = (char *)(uintptr_t)c->nodes[i].told_name;
+        members[i].addresses = addresses[i];
+        members[i].n_addresses = addresses[i][0] == NULL ? 0 : addresses[i][1] == NULL ? 1 : 2;
     }
     for (uint32_t i = 0; i < SCRIPTED_SLOTS; i++) {
         cairn__wire__slot_update__init(&slots[i]);
@@ -212,10 +213,7 @@ void scripted_cluster_free(struct scripted_cluster *c)
     for (uint32_t i = 0; i < c->n; i++)
         cairn_rpc_free(c->nodes[i].rpc);
     cairn_loop_fini(&c->loop);
-    for (size_t i = 0; i < c->nvalues; i++) {
-        free(c->values[i].key);
-        free(c->values[i].bytes);
-    }
+    scripted_values_fini(&c->values);
     pthread_mutex_destroy(&c->mutex);
     scratch_remove(c->dir);
     free(c);
@@ -297,6 +295,14 @@ void scripted_cluster_tell(struct scripted_cluster *c, uint32_t node, const char
     pthread_mutex_unlock(&c->mutex);
 }
 
+void scripted_cluster_tell_name(struct scripted_cluster *c, uint32_t node, const char *name)
+{
+    pthread_mutex_lock(&c->mutex);
+    c->nodes[node].told_name = name;
+    map_changed(c);
+    pthread_mutex_unlock(&c->mutex);
+}
+
 void scripted_cluster_address(struct scripted_cluster *c, uint32_t node, uint32_t other)
 {
     scripted_cluster_tell(c, node, c->nodes[other].address);
@@ -319,15 +325,23 @@ void scripted_cluster_host(struct scripted_cluster *c, uint32_t node, const char
     pthread_mutex_unlock(&c->mutex);
 }
 
+void scripted_cluster_remake(struct scripted_cluster *c)
+{
+    pthread_mutex_lock(&c->mutex);
+    for (size_t i = 0; i < c->values.n; i++)
+        scripted_value_drop(&c->values.all[i]);
+    atomic_fetch_add(&c->ns_made, 1);
+    pthread_mutex_unlock(&c->mutex);
+}
+
 uint32_t scripted_cluster_stores(struct scripted_cluster *c, const void *key, size_t len)
 {
     struct scripted_value *v;
     uint32_t n;
-    bool there;
 
     pthread_mutex_lock(&c->mutex);
-    v = scripted_find(c, key, len, &there);
-    n = there ? v->stores : 0;
+    v = scripted_values_find(&c->values, key, len);
+    n = v != NULL ? v->stores : 0;
     pthread_mutex_unlock(&c->mutex);
     return n;
 }
@@ -341,6 +355,6 @@ void scripted_cluster_store(struct scripted_cluster *c, const void *key, size_t 
                             size_t value_len)
 {
     pthread_mutex_lock(&c->mutex);
-    scripted_put(c, key, len, value, value_len);
+    scripted_values_put(&c->values, key, len, value, value_len);
     pthread_mutex_unlock(&c->mutex);
 }
