@@ -281,10 +281,9 @@ begin_deputy() {
     set +m
 }
 
-# What the deputy has to know.
+# What the deputy has to know; a full disk is no reason to end.
 remember() {
-    declare -p child child_group runners begun ready unwritten >"$control/.state.new"
-    mv "$control/.state.new" "$control/state"
+    { declare -p child child_group runners begun ready unwritten >"$control/.state.new" && mv "$control/.state.new" "$control/state"; } || true
 }
 
 watch() {
