@@ -148,12 +148,18 @@ except (ssl.SSLError, ConnectionError):
         self.nothing_stays()
         self.assertEqual(os.stat(kept).st_mode & 0o777, 0o700)
         self.fails(self.job("cairn-local", "--keep", kept, "-n", "1", "--", "true"), 1, "its data are of 3 nodes, not 1")
-        r = self.job("cairn-local", "--keep", kept, "--export", "demo=" + out, "--export", "none=" + out, "--", "bash", "-ec", """
-            cairn --json status | grep -E '"(degraded|unserved|takeover|lost)": *[1-9]' && exit 9
+        # A program that writes down how it is called.
+        os.mkdir(self.path("bin"))
+        os.symlink(os.path.join(BIN, "cairnd"), self.path("bin/cairnd"))
+        os.chmod(self.write("bin/cairn", ('#!/bin/sh\necho "$@" >>%s\nexec %s "$@"\n' % (self.path("called"), CAIRN)).encode()), 0o755)
+        r = self.job("cairn-local", "--bin", self.path("bin"), "--keep", kept, "--export", "demo=" + out,
+                     "--export", "none=" + out, "--", "bash", "-ec", """
+            echo application >>%s
             for a in ${CAIRN_JOB_ADDRESSES//,/ }; do cairn --address $a get demo k 2>/dev/null || true; done
             for i in 1 2 3 4 5 6 7 8; do echo $(cairn get spread s$i); done
-            "$0" --keep %s -n 3 -- true 2>&1 | grep -o 'another job uses it'""" % kept, self.argv("cairn-local")[0])
+            "$0" --keep %s -n 3 -- true 2>&1 | grep -o 'another job uses it'""" % (self.path("called"), kept), self.argv("cairn-local")[0])
         self.assertEqual(r.out.split("\n")[:10], ["first", *"12345678", "another job uses it"], r)
+        self.assertIn("wait-ready --whole", read(self.path("called")).split("application\n")[0])
         self.assertEqual(r.code, 1, r)
         self.assertIn("no node has a namespace none", r.err)
         self.assertEqual(read(os.path.join(out, "k")), "first\n")
