@@ -121,7 +121,8 @@ import_trees() {
 
 # A few keys of many slots, some of which the dead node led: all are stored when all slots have somebody again.
 probe() {
-    at 1 --timeout 2m --quiet import --all --jobs 32 --prefix probe/ quickstart "$base/probe" && since "$killed" >"$base/taken_over"
+    at 1 --timeout 2m --quiet import --all --jobs 32 --prefix probe/ quickstart "$base/probe" &&
+        since "$killed" >"$base/taken_over"
 }
 
 kill_in_the_middle() {

@@ -37,8 +37,8 @@ ${own}  -h, --help
 
 A namespace has its replicas a moment after \`cairn ns create --replicas N\`: \`cairn wait-ready --whole\` waits for that.
 The application sees CAIRN_WORKSPACE (the node of its host), CAIRN_KEY, CAIRN_JOB_ADDRESSES (up to 16 nodes, for cairn
---address) and CAIRN_JOB_NODES. Its exit code is the script's, or 1 if it is 0 and a node, the map that is kept or an export failed.
-SIGTERM, SIGINT and SIGHUP end the application, then the nodes.
+--address) and CAIRN_JOB_NODES. Its exit code is the script's; if that is 0, but a node, the map that is kept or an export
+failed, it is 1. SIGTERM, SIGINT and SIGHUP end the application, then the nodes.
 END
 }
 
@@ -110,7 +110,8 @@ take_kept() {
     flock -n "$kept_lock" || fail "--keep $keep: another job uses it"
     # A new map would not name what they hold, and the nodes would clear it away.
     if compgen -G "$keep/[0-9]*/data" >/dev/null && { [ ! -s "$keep/map.json" ] || [ ! -e "$keep/nodes" ]; }; then
-        fail "--keep $keep: there are data, but not what says whose they are (map.json and nodes): put it back, or name another directory"
+        fail "--keep $keep: there are data, but not what says whose they are (map.json and nodes): put it back," \
+            "or name another directory"
     fi
     if [ -e "$keep/nodes" ]; then
         [ "$(cat "$keep/nodes")" = "$nodes" ] || fail "--keep $keep: its data are of $(cat "$keep/nodes") nodes, not $nodes"
@@ -245,8 +246,8 @@ take_signals() {
     [ -z "$pending" ] || exit "$pending"
 }
 
-# In the background, and waited for: so a signal is acted upon at once. In a process group of its own, that what it starts ends with
-# it; but at a terminal in ours, which alone may read there, and gets its Ctrl-C.
+# In the background, and waited for: so a signal is acted upon at once. In a process group of its own, that what it starts ends
+# with it; but at a terminal in ours, which alone may read there, and gets its Ctrl-C.
 run() {
     local rc=0
     hold_signals
@@ -271,8 +272,8 @@ begin() {
 
 # ---- the deputy ----
 
-# Killed by SIGKILL, this script ends nothing. Then this process does, which hears no signal that is meant for us, and holds the lock
-# of --keep as long. It also says when what runs the nodes has ended: a lost host says nothing itself.
+# Killed by SIGKILL, this script ends nothing. Then this process does, which hears no signal that is meant for us, and holds the
+# lock of --keep as long. It also says when what runs the nodes has ended: a lost host says nothing itself.
 begin_deputy() {
     remember
     set -m
@@ -281,9 +282,9 @@ begin_deputy() {
     set +m
 }
 
-# What the deputy has to know.
+# What the deputy has to know; a full disk is no reason to end.
 remember() {
-    declare -p child child_group runners begun ready unwritten >"$control/.state.new"
+    declare -p child child_group runners begun ready unwritten >"$control/.state.new" || return 0
     mv "$control/.state.new" "$control/state"
 }
 
@@ -298,7 +299,7 @@ watch() {
         for i in "${!runners[@]}"; do
             if [ -z "${told[i]-}" ] && [ -n "$ready" ] && ended "${runners[i]}" && [ ! -e "$control/stop" ]; then
                 told[i]=1
-                if [ ${#runners[@]} = 1 ]; then say "what ran the nodes has ended: they are lost"; else say "node $i is lost"; fi
+                if [ "${#runners[@]}" = "$nodes" ]; then say "node $i is lost"; else say "all nodes are lost"; fi
             fi
         done
         sleep 1
@@ -374,7 +375,10 @@ export_all() {
             continue
         fi
         found=1
-        run "$cairn" --address "${addresses[i]}" export "$name" "$to" </dev/null || { say "node $i: $name is not written out"; rc=1; }
+        if ! run "$cairn" --address "${addresses[i]}" export "$name" "$to" </dev/null; then
+            say "node $i: not all of $name is written out"
+            rc=1
+        fi
         [[ $said != *'"clustered": true'* ]] || return $rc
     done
     [ -n "$found" ] || { say "no node has a namespace $name"; rc=1; }

@@ -116,7 +116,7 @@ class Quickstart(Case):
         # Programs that write down how they are called.
         os.makedirs(self.path("build/bin"))
         os.symlink(os.path.join(BUILD, "bin", "cairnd"), self.path("build/bin/cairnd"))
-        self.write("build/bin/cairn", b'#!/bin/sh\necho "$@" >>%s\nexec %s "$@"\n' % (self.path("called").encode(), CAIRN.encode()))
+        self.write("build/bin/cairn", ('#!/bin/sh\necho "$@" >>%s\nexec %s "$@"\n' % (self.path("called"), CAIRN)).encode())
         os.chmod(self.path("build/bin/cairn"), 0o755)
         for _ in range(4):  # where others have the processor it may be late for the middle, and says so
             r = self.ok(run(QUICKSTART, "--build-dir", self.path("build"), "--nodes", "3", tree, env=clean_env(TMPDIR=tmp),
