@@ -89,7 +89,9 @@ static int start_instance(struct cairn_server *s, struct cairn_instance *p, stru
                                         .user_namespaces_max = s->conf.user_namespaces_max,
                                         .sweep_interval_ms = s->conf.sweep_interval_ms,
                                         .map = s->map,
-                                        .cluster = cluster_ctx(s) };
+                                        .cluster = cluster_ctx(s),
+                                        .node = cluster_ctx(s) != NULL ? s->data.node_id : 0,
+                                        .node_name = s->conf.name };
     struct cairn_cluster_conf cluster = s->conf.service;
 
     if (p->desc == &cairn_router_desc)

@@ -319,5 +319,5 @@ void router_handle_mput(struct cairn_rpc_req *rq)
     else if (router_is_clustered(op->ns) && m->n_keys > 0)
         mput_slots(op);
     else
-        router_op_open(op, mput_batch);
+        router_op_open_to_store(op, mput_batch);
 }

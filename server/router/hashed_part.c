@@ -136,7 +136,7 @@ void router_handle_commit(struct cairn_rpc_req *rq)
     if (rc != 0)
         commit_refused(op, rc);
     else
-        router_op_open(op, commit_opened);
+        router_op_open_to_store(op, commit_opened);
 }
 
 /* ---- ABORT ---- */

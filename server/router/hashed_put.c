@@ -15,7 +15,8 @@
  *   RECORD ---> VERIFY ---> UNDO           OPEN, ASK, PULL, FLAG, SPREAD, RECORD and VERIFY may also go to FAILED,
  *                                          RECORD and SPREAD to UNDO.
  *
- * OPEN     nothing is stored; the namespace's database is being opened.
+ * OPEN     nothing is stored; the namespace's database is being opened; in a
+ *          cluster the map is told before that this node will hold something of it, if it does not know.
  * ASK      the parts are not here, of a value that is spread over nodes: whoever asks may have been here before, or
  *          with another who led then, and have missed the answer. The slot's sessions are being asked,
  *          or the key's record if it is write-once.
@@ -418,7 +419,7 @@ void router_handle_put(struct cairn_rpc_req *rq)
         return;
     }
     if (!large && m->bulk != NULL) {
-        router_op_open(op, put_pull);
+        router_op_open_to_store(op, put_pull);
         return;
     }
     rc = large ? cairn_rpc_req_hold_payload(rq) : put_keep_small(op);
@@ -426,5 +427,5 @@ void router_handle_put(struct cairn_rpc_req *rq)
         router_op_fail(op, rc);
         return;
     }
-    router_op_open(op, large ? router_put_large : put_small);
+    router_op_open_to_store(op, large ? router_put_large : put_small);
 }

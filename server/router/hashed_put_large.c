@@ -144,5 +144,5 @@ void router_put_flag(struct router_op *op, router_step *next)
         return;
     }
     cairn_sm_move(&op->sm, PUT_FLAG);
-    router_flag_large(op, next);
+    router_flag(op, ROUTER_HAS_LARGE, next);
 }

@@ -200,7 +200,7 @@ static void create_on_stored(struct cairn_map_op *op)
 static void create_store(struct router_order *o)
 {
     uint32_t len;
-    uint8_t *value = router_ns_pack(&o->ns, &len);
+    uint8_t *value = router_ns_pack(&o->ns, router_ns_counted(o->router, &o->ns), &len);
 
     if (value == NULL) {
         create_fail(o, cairn_err_set(&o->err, CAIRN_E_NOMEM, "out of memory"));

@@ -6,6 +6,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+enum { ORDER_AGAIN_MS = 4, ORDER_AGAIN_DOUBLES = 7 };
+
 struct router_order *router_order_new(struct router_worker *origin, const struct cairn_sm_kind *kind, const char *name,
                                       void (*begin)(struct router_order *o), void (*done)(struct router_order *o))
 {
@@ -190,6 +192,17 @@ static void order_describe(struct router_order *o)
         o->writes[o->change.nwrites++] = o->log_line.write; /* without memory the change goes unlogged */
 }
 
+bool router_order_again(struct router_order *o, uint64_t until_ns, void (*fn)(void *arg))
+{
+    struct cairn_env *env = &router_home(o->router)->loop->env;
+    uint64_t ms = (uint64_t)ORDER_AGAIN_MS << MIN(o->tries, (uint32_t)ORDER_AGAIN_DOUBLES);
+    uint64_t at = cairn_env_now_ns(env) + (ms + cairn_env_random(env) % ms) * CAIRN_NS_PER_MS;
+
+    o->tries++;
+    cairn_timer_init(&o->again, fn, o);
+    return at < until_ns && cairn_timer_start(env, &o->again, at) == 0;
+}
+
 void router_order_store(struct router_order *o, uint8_t *value, uint32_t len, uint64_t from,
                         void (*done)(struct cairn_map_op *op))
 {
@@ -200,6 +213,7 @@ void router_order_store(struct router_order *o, uint8_t *value, uint32_t len, ui
     o->writes[0] = (struct cairn_map_write){ .key = o->key, .value = value, .value_len = len, .from = from };
     o->change =
         (struct cairn_map_change){ .op = { .done = order_on_stored, .arg = o }, .writes = o->writes, .nwrites = 1 };
-    order_describe(o);
+    if (!o->quiet)
+        order_describe(o);
     cairn_map_store_change(o->router->store, router_home(o->router)->loop, &o->change);
 }

@@ -23,6 +23,9 @@ struct router_order {
     struct cairn_identity who;             /* a copy: the connection may be lost meanwhile */
     struct router_ns ns;                   /* what it is about: a name at least; what is to be made; what was made */
     bool force;
+    enum router_edit edit;  /* flag: which */
+    bool quiet;             /* the map's log says nothing of it */
+    bool unnoted;           /* remove: this node is no holder any more */
     bool follows;           /* another node has done it: the record is there, or gone, already */
     bool stale;             /* the map told of the name meanwhile: it is looked at when this ends */
     bool holds;             /* home->order is this */
@@ -41,8 +44,9 @@ struct router_order {
     struct cairn_rpc_call call;
     uint64_t id; /* create: the region that tries the provider */
     uint32_t try_crc;
-    struct cairn_timer again; /* create, in a cluster: when to ask for its slots again, */
-    uint64_t again_until_ns;  /* and how long */
+    struct cairn_timer again; /* create, in a cluster: when to ask for its slots again; flag, remove: when to write again */
+    uint64_t again_until_ns;  /* create: how long */
+    uint32_t tries;           /* flag, remove */
     uint64_t *regions; /* remove: those of one page */
     uint32_t nregions, regions_at;
     uint8_t *from; /* remove: the last key of the page before */
@@ -70,15 +74,20 @@ void router_order_free(struct router_order *o);
 
 void router_order_call(struct router_order *o, const struct cairn_rpc_target *target, uint32_t method,
                        void (*done)(struct cairn_rpc_call *call));
-/* Writes @value (malloc'ed, NULL: erases), made from revision @from, and a line of the map's log. */
+/* Writes @value (malloc'ed, NULL: erases), made from revision @from, and a line of the map's log, unless it is only about
+ * who holds something. */
 void router_order_store(struct router_order *o, uint8_t *value, uint32_t len, uint64_t from,
                         void (*done)(struct cairn_map_op *op));
+
+/* After CAIRN_E_STATE: @fn(@o) runs in a while, which grows, when the view may have heard of what another node changed;
+ * many may be about to write. False: not before @until_ns. */
+bool router_order_again(struct router_order *o, uint64_t until_ns, void (*fn)(void *arg));
 
 /* ns_remove.c: as an order's begin(), of one that follows: forgets the namespace, and drops what is here of it. */
 void router_remove_follow(struct router_order *o);
 
-/* ns_flag.c: makes it known everywhere that op->ns holds large values; @next runs when no worker replaces values of it
- * unseen any more. Fails @op otherwise. */
-void router_flag_large(struct router_op *op, router_step *next);
+/* ns_flag.c: HAS_LARGE: makes it known everywhere that op->ns holds large values; @next runs when no worker replaces
+ * values of it unseen any more. HOLDS: the map knows then that this node holds something of it. Fails @op otherwise. */
+void router_flag(struct router_op *op, enum router_edit edit, router_step *next);
 
 #endif

@@ -2,12 +2,16 @@
  *
  *   CHECK ---> CLOSE ---> LOOK ---> STORE ---> WALK ---> RECLAIM ---> DROP ---> SPREAD ---> DONE
  *   RECLAIM ---> WALK
- *   CLOSE may also go to STORE; STORE and WALK to DROP; LOOK and STORE to REOPEN; CHECK and REOPEN to FAILED.
+ *   CLOSE may also go to STORE; STORE and WALK to DROP; LOOK and STORE to REOPEN,
+ *   LOOK to UNNOTE and that to REOPEN, UNNOTE and STORE to LOOK; CHECK and REOPEN to FAILED.
  *
  * CHECK    nothing has happened.
  * CLOSE    the workers are being told to take no more operations; each answers when its last one has ended.
- * LOOK     nobody uses it; is it empty?
- * STORE    its record is being erased. From here there is no way back, and a crash leaves what the sweeper finds.
+ * LOOK     nobody uses it; is it empty? In a cluster, of one that is spread over none of it: is no other node noted as
+ *          one that holds something (ns_holders.c)?
+ * UNNOTE   one is. Here there is nothing, and that is being noted: whoever goes to each of them removes it at the last.
+ * STORE    its record is being erased. From here there is no way back, and a crash leaves what the sweeper finds;
+ *          unless another node has changed it: then it is looked at again.
  * WALK     one page of records is being read, to learn which regions they name.
  * RECLAIM  the regions of that page are being removed.
  * DROP     its database is being dropped.
@@ -27,6 +31,7 @@ enum {
     REMOVE_CHECK,
     REMOVE_CLOSE,
     REMOVE_LOOK,
+    REMOVE_UNNOTE,
     REMOVE_STORE,
     REMOVE_WALK,
     REMOVE_RECLAIM,
@@ -44,8 +49,9 @@ enum { WALK_PAGE = 256 };
 static const struct cairn_sm_state remove_states[REMOVE_NR] = {
     [REMOVE_CHECK] = { "CHECK", CAIRN_SM_INITIAL, TO(CLOSE) | TO(FAILED) },
     [REMOVE_CLOSE] = { "CLOSE", 0, TO(LOOK) | TO(STORE) },
-    [REMOVE_LOOK] = { "LOOK", 0, TO(STORE) | TO(REOPEN) },
-    [REMOVE_STORE] = { "STORE", 0, TO(WALK) | TO(DROP) | TO(REOPEN) },
+    [REMOVE_LOOK] = { "LOOK", 0, TO(UNNOTE) | TO(STORE) | TO(REOPEN) },
+    [REMOVE_UNNOTE] = { "UNNOTE", 0, TO(LOOK) | TO(REOPEN) },
+    [REMOVE_STORE] = { "STORE", 0, TO(LOOK) | TO(WALK) | TO(DROP) | TO(REOPEN) },
     [REMOVE_WALK] = { "WALK", 0, TO(RECLAIM) | TO(DROP) },
     [REMOVE_RECLAIM] = { "RECLAIM", 0, TO(WALK) | TO(DROP) },
     [REMOVE_DROP] = { "DROP", 0, TO(SPREAD) },
@@ -90,7 +96,10 @@ static void remove_apply_reopen(struct router_news *n)
 {
     const struct router_order *o = CONTAINER_OF(n->spread, const struct router_order, spread);
 
-    router_ns_find(n->w, o->ns.name)->removing = false;
+    struct router_ns *ns = router_ns_find(n->w, o->ns.name);
+
+    ns->removing = false;
+    ns->noted &= !o->unnoted;
     router_news_ack(n);
 }
 
@@ -277,29 +286,109 @@ static void remove_all(struct router_order *o)
     }
 }
 
+static void remove_look_around(struct router_order *o);
+
+static void remove_on_again(void *arg)
+{
+    remove_look_around(arg);
+}
+
+/* The record could not be written: another node noted something in it, or why. */
+static void remove_not_written(struct router_order *o, const struct cairn_map_op *op)
+{
+    if (op->rc == CAIRN_E_STATE && router_order_again(o, o->rq->deadline_ns, remove_on_again)) {
+        cairn_sm_move(&o->sm, REMOVE_LOOK);
+        return;
+    }
+    o->err = op->err;
+    remove_reopen(o, op->rc == CAIRN_E_STATE ? CAIRN_E_BUSY : op->rc);
+}
+
 static void remove_on_stored(struct cairn_map_op *op)
 {
     struct router_order *o = op->arg;
 
     if (op->rc != 0) {
-        o->err = op->err;
-        remove_reopen(o, op->rc);
+        remove_not_written(o, op);
     } else {
         remove_all(o);
     }
 }
 
-static void remove_store(struct router_order *o)
+/* @from: the revision of the record that says that it may go. */
+static void remove_store(struct router_order *o, uint64_t from)
 {
     cairn_sm_move(&o->sm, REMOVE_STORE);
     if (o->follows) {
         remove_all(o);
         return;
     }
-    router_order_store(o, NULL, 0, o->home->changed, remove_on_stored);
+    router_order_store(o, NULL, 0, from, remove_on_stored);
+}
+
+/* ---- do other nodes hold something? ---- */
+
+static int remove_refuse_others(struct router_order *o, const struct router_holders *h)
+{
+    char more[32] = "";
+
+    if (h->others > 1)
+        snprintf(more, sizeof(more), ", and %" PRIu32 " more,", h->others - 1);
+    return cairn_err_set(&o->err, CAIRN_E_NOTEMPTY, "node %s%s may hold something of it", h->name, more);
+}
+
+static void remove_on_unnoted(struct cairn_map_op *op)
+{
+    struct router_order *o = op->arg;
+
+    o->unnoted = op->rc == 0 || op->rc == CAIRN_E_UNKNOWN; /* who is not sure notes it again */
+    if (op->rc == 0) {
+        o->home->changed = op->revision;
+        remove_reopen(o, CAIRN_E_NOTEMPTY);
+    } else {
+        remove_not_written(o, op);
+    }
+}
+
+/* Here is nothing of it, or it is to go all the same. */
+static void remove_look_around(struct router_order *o)
+{
+    struct router_holders h = { 0 };
+    uint8_t *value = NULL;
+    uint64_t from = 0;
+    uint32_t len = 0;
+    int rc = router_ns_holders(o->router, o->home, &h);
+
+    if (rc == 0 && (o->force || (h.known && h.others == 0))) {
+        remove_store(o, h.revision);
+        return;
+    }
+    if (rc == 0 && h.others > 0)
+        rc = remove_refuse_others(o, &h);
+    else if (rc == 0)
+        rc = cairn_err_set(&o->err, CAIRN_E_NOTEMPTY,
+                           "nothing of it is here, but which other nodes hold something is not known: the map was put "
+                           "back, or comes from elsewhere");
+    if (rc == CAIRN_E_NOTEMPTY && h.here && h.others > 0 &&
+        router_ns_edit(o->router, o->home, ROUTER_HOLDS_NOT, &value, &len, &from) == 0) {
+        o->quiet = true;
+        cairn_sm_move(&o->sm, REMOVE_UNNOTE);
+        router_order_store(o, value, len, from, remove_on_unnoted);
+        return;
+    }
+    remove_reopen(o, rc);
 }
 
 /* ---- is it empty? ---- */
+
+static void remove_refuse(struct router_order *o)
+{
+    if (o->router->conf.node != 0)
+        cairn_err_set(&o->err, CAIRN_E_NOTEMPTY, "node %s holds something of it", o->router->conf.node_name);
+    else
+        cairn_err_set(&o->err, CAIRN_E_NOTEMPTY, "the namespace is not empty");
+    remove_reopen(o, CAIRN_E_NOTEMPTY);
+}
 
 static void remove_on_looked(struct cairn_rpc_call *call)
 {
@@ -309,9 +398,11 @@ static void remove_on_looked(struct cairn_rpc_call *call)
     if (call->rc != 0)
         remove_reopen(o, call->rc);
     else if (reply->n_keys > 0 && !o->force)
-        remove_reopen(o, cairn_err_set(&o->err, CAIRN_E_NOTEMPTY, "the namespace is not empty"));
+        remove_refuse(o);
+    else if (o->router->conf.node != 0 && !o->force)
+        remove_look_around(o);
     else
-        remove_store(o);
+        remove_store(o, o->home->changed);
 }
 
 static void remove_on_opened(struct cairn_rpc_call *call)
@@ -333,7 +424,7 @@ static void remove_on_closed(struct router_spread *s)
     struct router_order *o = CONTAINER_OF(s, struct router_order, spread);
 
     if (o->follows || (o->ns.clustered && o->force)) {
-        remove_store(o);
+        remove_store(o, o->home->changed);
         return;
     }
     if (o->ns.clustered) {
@@ -344,7 +435,7 @@ static void remove_on_closed(struct router_spread *s)
     }
     if (o->ns.kv == NULL) {
         if (o->force)
-            remove_store(o);
+            remove_store(o, o->home->changed);
         else {
             cairn_sm_move(&o->sm, REMOVE_LOOK);
             remove_reopen(o, cairn_err_set(&o->err, CAIRN_E_NOPROVIDER, "its KV provider '%s' is not on this node",

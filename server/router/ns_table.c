@@ -180,7 +180,7 @@ void router_ns_to_wire(const struct router_ns *ns, Cairn__Wire__Namespace *to)
     to->clustered = ns->clustered;
 }
 
-uint8_t *router_ns_pack(const struct router_ns *ns, uint32_t *len)
+uint8_t *router_ns_pack(const struct router_ns *ns, uint64_t counted, uint32_t *len)
 {
     Cairn__Wire__NamespaceRecord record = CAIRN__WIRE__NAMESPACE_RECORD__INIT;
     Cairn__Wire__Namespace wire;
@@ -189,6 +189,7 @@ uint8_t *router_ns_pack(const struct router_ns *ns, uint32_t *len)
     router_ns_to_wire(ns, &wire);
     record.ns = &wire;
     record.has_large = ns->has_large;
+    record.counted = counted;
     *len = (uint32_t)cairn__wire__namespace_record__get_packed_size(&record);
     p = malloc(*len + 1);
     if (p != NULL)
@@ -214,6 +215,7 @@ void router_ns_complete(const struct cairn_router *r, struct router_ns *ns)
     ns->kv = target_find(r, ns->kv_name, &cairn_iface_kv);
     ns->extent = ns->extent_name[0] != '\0' ? target_find(r, ns->extent_name, &cairn_iface_extent) : NULL;
     snprintf(ns->db_name, sizeof(ns->db_name), "ns/%" PRIu32, ns->id);
+    ns->noted = ns->clustered || r->conf.node == 0;
 }
 
 static bool name_fits(const char *name)
@@ -263,6 +265,8 @@ int router_ns_unpack(const struct cairn_router *r, const struct cairn_map_ids *i
     ns->clustered = wire->clustered;
     ns->has_large = ns->large_ready = record->has_large;
     router_ns_complete(r, ns);
+    for (size_t i = 0; i < record->n_holders; i++)
+        ns->noted |= record->holders[i]->node == r->conf.node;
 out:
     if (record != NULL)
         cairn__wire__namespace_record__free_unpacked(record, NULL);

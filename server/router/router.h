@@ -42,6 +42,8 @@ struct cairn_router_conf {
     struct cairn_map_store
         *map; /* the caller's, with worker 0's loop as its home, read; NULL: one of our own in env->dir */
     struct cairn_cluster *cluster; /* the node's service; namespaces are spread over the nodes. NULL: this node alone */
+    uint64_t node;                 /* its id, in a cluster; 0: nobody else has the map */
+    const char *node_name;         /* likewise, for people; the caller's */
     bool sweep_always;             /* look for regions that nothing names at every start, not only after a crash */
 };
 

@@ -53,6 +53,7 @@ struct router_ns {
     bool large_ready; /* and every worker does so: large values may be stored */
     bool removing;    /* takes no operations */
     bool clustered;
+    bool noted; /* what is stored here may be found: the record says that this node holds something, if it must */
     bool open;                  /* @db is known */
     struct router_order *order; /* home's copy: works on it, or NULL */
     uint32_t db;                /* handle in the KV provider */
@@ -197,8 +198,8 @@ static inline enum router_access router_read_access(bool replica)
 }
 bool router_ns_allows(const struct router_ns *ns, const struct cairn_identity *who, enum router_access access);
 void router_ns_to_wire(const struct router_ns *ns, Cairn__Wire__Namespace *to);
-/* The record as the map store keeps it; malloc'ed. NULL for memory. */
-uint8_t *router_ns_pack(const struct router_ns *ns, uint32_t *len);
+/* The record of a new one as the map store keeps it, with an entry's @counted; malloc'ed. NULL for memory. */
+uint8_t *router_ns_pack(const struct router_ns *ns, uint64_t counted, uint32_t *len);
 /* An entry of the map as a namespace that is used by nobody yet. CAIRN_E_CORRUPT, CAIRN_E_FORMAT,
  * CAIRN_E_NOMEM: nothing is known of it. */
 int router_ns_unpack(const struct cairn_router *r, const struct cairn_map_ids *ids, const struct cairn_map_entry *e,
@@ -213,6 +214,24 @@ static inline void router_ns_get(struct router_ns *ns)
 }
 void router_ns_put(struct router_ns *ns);
 void router_ns_put_plain(struct router_ns *ns);
+
+/* ns_holders.c: what becomes of a record while the namespace is there, and which nodes hold something of it */
+
+/* As of a new one: the holders are counted from now on; 0: nobody else has it. */
+uint64_t router_ns_counted(const struct cairn_router *r, const struct router_ns *ns);
+enum router_edit { ROUTER_HAS_LARGE, ROUTER_HOLDS, ROUTER_HOLDS_NOT };
+/* The record as the view has it, with that done to it: malloc'ed, to be written from *@from. CAIRN_E_NOTFOUND: there is
+ * none, or another's; CAIRN_E_CORRUPT, CAIRN_E_NOMEM. */
+int router_ns_edit(const struct cairn_router *r, const struct router_ns *ns, enum router_edit edit, uint8_t **value,
+                   uint32_t *len, uint64_t *from);
+struct router_holders {
+    bool known, here; /* known: all are counted; here: this node is one */
+    uint32_t others;
+    char name[CAIRN_NAME_BYTES_MAX + 1]; /* of the first of the others */
+    uint64_t revision;                   /* of the record that says so */
+};
+/* Likewise. */
+int router_ns_holders(const struct cairn_router *r, const struct router_ns *ns, struct router_holders *h);
 
 /* ---- calls to providers below ---- */
 
@@ -280,6 +299,7 @@ struct router_op {
     struct router_parts *parts; /* get, of a large value */
     struct cairn_bulk_op *pull; /* put: malloc'ed while it runs */
     router_step *next;          /* what follows what is being waited for */
+    router_step *noted;         /* open_to_store: what follows when the map knows */
     /* put, commit: the value's key, and if it is large, its regions (id 0: not there yet), malloc'ed or @one */
     ProtobufCBinaryData key;
     bool if_absent;
@@ -328,6 +348,8 @@ struct router_op *router_op_new(struct cairn_rpc_req *rq, const char *ns, uint32
                                 enum router_access access, const struct cairn_sm_kind *kind, uint32_t on_failed);
 /* Calls @next once the namespace's database is open; at once if it is. */
 void router_op_open(struct router_op *op, router_step *next);
+/* Likewise, of an operation that stores something: the map knows by then that this node does. */
+void router_op_open_to_store(struct router_op *op, router_step *next);
 /* Ends @op, whose machine is in a final state and whose request is answered. */
 void router_op_end(struct router_op *op);
 /* Of an operation that reads, once it has what it will answer: 0, or why it must not. */

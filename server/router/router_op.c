@@ -1,4 +1,5 @@
 /* What all operations have in common: beginning, ending, calling the providers below. */
+#include "server/router/ns_order.h"
 #include "server/router/upload.h"
 
 #include <inttypes.h>
@@ -325,6 +326,21 @@ void router_op_open(struct router_op *op, router_step *next)
     op->msg.open.write_once = op->ns->write_once;
     router_op_call(op, op->ns->kv, CAIRN__WIRE__KV_METHOD__KV_OPEN, on_opened);
     cairn_rpc_call_start(&op->call);
+}
+
+static void op_on_noted(struct router_op *op)
+{
+    router_op_open(op, op->noted);
+}
+
+void router_op_open_to_store(struct router_op *op, router_step *next)
+{
+    if (LIKELY(op->ns->noted)) {
+        router_op_open(op, next);
+        return;
+    }
+    op->noted = next;
+    router_flag(op, ROUTER_HOLDS, op_on_noted);
 }
 
 /* ---- large values ---- */

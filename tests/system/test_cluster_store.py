@@ -6,7 +6,7 @@ import shutil
 import unittest
 
 from histories import Histories
-from systest import DEADLINE_S, DEGRADED, OK, TIMEOUT, UNREACHABLE, main, wait_for
+from systest import DEADLINE_S, DEGRADED, FAILED, OK, TIMEOUT, UNREACHABLE, main, wait_for
 from test_cluster import ClusterCase
 
 AWAY = "the map store cannot be reached"
@@ -102,6 +102,23 @@ class Store(Histories, ClusterCase):
         history.process.stdin.close()
         self.assertEqual(history.process.wait(DEADLINE_S), 0)
         print(self.judge([history], 9, "alone"), flush=True)
+
+    def test_nobody_coordinates_and_why(self):
+        """Whoever asks for the cluster is told what is missing, not who was the coordinator."""
+        self.begin()
+        self.coordinator()
+        self.kill_store()
+        self.wait_without_leases()
+        why, hint = "nobody coordinates the cluster: " + AWAY, "its etcd is not"
+        for node in self.all:
+            wait_for("the end of the term", lambda n=node: why in " ".join(self.cairn(n, "status").out.split()))
+            self.fails(self.cairn(node, "--timeout", "4s", "members", "--cluster"), FAILED, why, hint)
+        for what in (("drain", "n2"), ("drain", "--lost", "n2"), ("ns", "create", "--replicas", "2", "third")):
+            self.fails(self.cairn(self.all[0], "--timeout", "4s", *what), FAILED, why, hint)
+        self.fails(self.cairn(self.all[0], "ns", "create", "third"), UNREACHABLE, AWAY, hint)
+        self.start_etcd(os.path.join(self.base, "etcd"))
+        self.coordinator()
+        self.ok(self.cairn(self.all[0], "members", "--cluster"))
 
     def is_told_why(self, node, *what):
         """If the node had the time to say so before the client's patience ended."""

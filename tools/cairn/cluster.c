@@ -74,6 +74,23 @@ char *cli_cluster_addresses(const json_t *member)
     return text;
 }
 
+int cli_cluster_connect(const struct cli *cli, const json_t *member, uint32_t ms_max, struct cairn **session,
+                        struct cairn_error_info *error)
+{
+    char *addresses = cli_cluster_addresses(member);
+    struct cairn_options o = CAIRN_OPTIONS_INIT;
+    if (addresses == NULL)
+        return CAIRN_E_NOMEM;
+    o.workspace = cli->g.workspace;
+    o.addresses = addresses;
+    o.key_file = cli->g.key;
+    o.node = cli_text_of(member, "name");
+    o.connect_timeout_ms = o.timeout_ms = ms_max;
+    int rc = addresses[0] != '\0' ? cairn_connect(&o, session, error) : CAIRN_E_UNREACHABLE;
+    free(addresses);
+    return rc;
+}
+
 bool cli_cluster_is_unused(const json_t *class)
 {
     return json_is_true(json_object_get(class, "unused"));

@@ -21,6 +21,10 @@ const json_t *cli_cluster_member(const json_t *doc, const char *name, bool away)
 /** Where a member is reached, as cairn_options has it: the caller's, free(). NULL: no memory. Unix sockets of
  * another machine are none of it; those of another container may be, so who connects says which node is meant. */
 char *cli_cluster_addresses(const json_t *member);
+/** A session with that member and no other; at most @ms_max for this, and for each call that names no time. Returns a
+ * CAIRN_E_* code. */
+int cli_cluster_connect(const struct cli *cli, const json_t *member, uint32_t ms_max, struct cairn **session,
+                        struct cairn_error_info *error);
 /** Adds to each class of slots that misses replicas whose it is: namespaces, of which the caller sees only some. */
 void cli_cluster_name_classes(struct cli *cli, json_t *doc);
 /** No namespace is in the slots of this class of the document: nobody misses what they miss. */

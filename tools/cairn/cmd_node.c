@@ -111,7 +111,7 @@ static bool add_cluster(struct cli *cli, json_t *doc)
     if (rc != 0) {
         json_object_set_new(doc, "cluster",
                             json_pack("{s:s, s:o}", "health", "unknown", "problem",
-                                      json_sprintf("no node that coordinates it answers: %s", cairn_error_text(rc))));
+                                      json_sprintf("no node that coordinates it answers: %s", call.error.code == rc ? call.error.text : cairn_error_text(rc))));
         return true;
     }
     const char *health = cli_cluster_health(cluster);

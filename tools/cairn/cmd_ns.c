@@ -236,33 +236,56 @@ const struct cli_command cli_ns_show = {
 
 /* ---- remove ---- */
 
+enum { MEMBER_MS = 5000 };
+
 struct remove_args {
     bool force;
 };
 
 /* Of one that many nodes hold none of them knows whether it is empty, and each removes it with force only: so all are
- * asked for a key, wherever their slots are just then. 1: there is none. */
-static int spread_is_empty(struct cli *cli, struct cli_call *call)
+ * asked for a key, wherever their slots are just then. 0, or CAIRN_E_NOTEMPTY. */
+static int remove_if_none_has_a_key(struct cli *cli, struct cli_call *call)
 {
     const char *name = cli->operands[0];
-    struct cairn_ns_list *list = NULL;
     struct cairn_iter *it = NULL;
     struct cairn_ns *ns = NULL;
+    struct cli_call look;
     struct cairn_entry e;
-    int rc = cairn_ns_show(cli->session, name, &list, cli_call_init(cli, call, 0));
-    bool spread = rc == 0 && list->namespaces[0].clustered;
-    cairn_free(list);
-    if (!spread)
-        return rc;
-    rc = cairn_ns_open(cli->session, name, &ns, cli_call_init(cli, call, 0));
+    int rc = cairn_ns_open(cli->session, name, &ns, cli_call_init(cli, &look, 0));
     if (rc == 0)
-        rc = cairn_iter_open(ns, "", 0, cli_call_init(cli, call, 0), &it);
+        rc = cairn_iter_open(ns, "", 0, cli_call_init(cli, &look, 0), &it);
     if (rc == 0)
         rc = cairn_iter_next(it, &e);
-    if (rc >= 0)
-        rc = rc == 0;
     cairn_iter_close(it);
     cairn_ns_close(ns);
+    return rc == 0 ? cairn_ns_remove(cli->session, name, true, cli_call_init(cli, call, 0)) : CAIRN_E_NOTEMPTY;
+}
+
+/* Of one that was made without replicas each node knows of itself alone, and of others only that they had something. Who
+ * is asked and has nothing any more is not waited for by the next; the last one removes it. Who is away is, until it is
+ * back. 0, or CAIRN_E_NOTEMPTY. */
+static int remove_at_each_node(struct cli *cli, struct cli_call *call)
+{
+    struct cli_call ask, one;
+    json_t *doc = NULL;
+    int rc = CAIRN_E_NOTEMPTY;
+    if (cli_cluster_ask(cli, &ask, 0, &doc) != 0) /* it is in none, or @call says enough */
+        return rc;
+    const json_t *members = json_object_get(doc, "members");
+    for (size_t i = 0; i < json_array_size(members) && rc != 0; i++) {
+        const json_t *m = json_array_get(members, i);
+        struct cairn *session = NULL;
+        if (strcmp(cli_text_of(m, "state"), "silent") == 0 || strcmp(cli_text_of(m, "state"), "lost") == 0 ||
+            strcmp(cli_text_of(m, "state"), "left") == 0)
+            continue;
+        int said = cli_cluster_connect(cli, m, (uint32_t)MIN(cli->g.timeout_ms, (uint64_t)MEMBER_MS), &session, NULL);
+        if (said == 0)
+            said = cairn_ns_remove(session, cli->operands[0], false, cli_call_init(cli, &one, 0));
+        cairn_close(session);
+        rc = said == 0 ? 0 : rc;
+        call->error = said == CAIRN_E_NOTEMPTY ? one.error : call->error;
+    }
+    json_decref(doc);
     return rc;
 }
 
@@ -272,10 +295,13 @@ static int remove_run(struct cli *cli, void *args)
     int status = cli_connect(cli);
     if (status != CLI_OK)
         return status;
+    struct cairn_ns_list *list = NULL;
     struct cli_call call, look;
     int rc = cairn_ns_remove(cli->session, cli->operands[0], a->force, cli_call_init(cli, &call, 0));
-    if (rc == CAIRN_E_NOTEMPTY && spread_is_empty(cli, &look) == 1)
-        rc = cairn_ns_remove(cli->session, cli->operands[0], true, cli_call_init(cli, &call, 0));
+    if (rc == CAIRN_E_NOTEMPTY &&
+        cairn_ns_show(cli->session, cli->operands[0], &list, cli_call_init(cli, &look, 0)) == 0)
+        rc = list->namespaces[0].clustered ? remove_if_none_has_a_key(cli, &call) : remove_at_each_node(cli, &call);
+    cairn_free(list);
     if (rc == CAIRN_E_NOTEMPTY)
         cli->hint = "`cairn ns remove --force NAMESPACE` removes it with all that is in it";
     if (rc != 0)
@@ -292,8 +318,9 @@ const struct cli_command cli_ns_remove = {
     .name = "ns remove",
     .operands = "NAMESPACE",
     .summary = "remove a namespace",
-    .text = "One that holds values is removed only with --force. Of one that is spread over a cluster all nodes are "
-            "asked; a value that comes after that goes with it.",
+    .text = "One that holds values is removed only with --force. In a cluster all nodes are asked. Of one that is spread "
+            "over it a value that comes after that goes with it; one that was made without --replicas stays as long as a "
+            "node that has stored something of it is away, since that may come back.",
     .opts = remove_opts,
     .args_size = sizeof(struct remove_args),
     .examples = (const struct cli_example[]){ { "cairn ns remove results", "remove it if it is empty" },

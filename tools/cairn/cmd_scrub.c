@@ -17,23 +17,6 @@ struct scrub_args {
 
 /* ---- one node ---- */
 
-static int node_connect(const struct cli *cli, const json_t *member, struct cairn **session,
-                        struct cairn_error_info *error)
-{
-    char *addresses = cli_cluster_addresses(member);
-    struct cairn_options o = CAIRN_OPTIONS_INIT;
-    if (addresses == NULL)
-        return CAIRN_E_NOMEM;
-    o.workspace = cli->g.workspace;
-    o.addresses = addresses;
-    o.key_file = cli->g.key;
-    o.node = cli_text_of(member, "name");
-    o.connect_timeout_ms = o.timeout_ms = ANSWER_MS;
-    int rc = addresses[0] != '\0' ? cairn_connect(&o, session, error) : CAIRN_E_UNREACHABLE;
-    free(addresses);
-    return rc;
-}
-
 /* What it says, or that it does not and why; a new reference. Returns a CAIRN_E_* code. */
 static int node_ask(const struct cli *cli, const json_t *member, bool start, json_t **doc)
 {
@@ -41,7 +24,7 @@ static int node_ask(const struct cli *cli, const json_t *member, bool start, jso
     struct cairn_error_info error = { 0 };
     struct cairn *session = NULL;
     char *text = NULL;
-    int rc = node_connect(cli, member, &session, &error);
+    int rc = cli_cluster_connect(cli, member, ANSWER_MS, &session, &error);
     o.timeout_ms = ANSWER_MS;
     o.error = &error;
     if (rc == 0)

@@ -62,7 +62,9 @@ CAIRN_API int cairn_ns_show_async(struct cairn *c, const char *name, struct cair
                                   const struct cairn_call_options *o, cairn_done_fn *done, void *arg);
 
 /** Removes a namespace, @force: with all that is in it.
- *   CAIRN_E_NOTEMPTY  there is something in it, and no @force */
+ *   CAIRN_E_NOTEMPTY  there is something in it, and no @force; or, in a cluster, there may be: it is spread over the
+ *                     nodes, or the text names another node that has stored something of it, which says itself whether
+ *                     that is there still (`cairn ns remove` asks them all) */
 CAIRN_API int cairn_ns_remove(struct cairn *c, const char *name, bool force, const struct cairn_call_options *o);
 CAIRN_API int cairn_ns_remove_async(struct cairn *c, const char *name, bool force, const struct cairn_call_options *o,
                                     cairn_done_fn *done, void *arg);

@@ -14,12 +14,28 @@ static void hop_free(struct hop *h)
     free(h);
 }
 
+/* Without the map store nobody is elected, and whoever was last is none. The caller's @rc, or what is the cause. */
+static int hop_why(struct hop *h, int rc)
+{
+    struct cairn_map_health health;
+
+    if (!h->of_people)
+        return rc;
+    cairn_map_store_health(h->home->c.map, &health);
+    if (health.reachable)
+        return rc;
+    return cairn_err_set(&h->ask.err, CAIRN_E_BUSY,
+                         "nobody coordinates the cluster: the map store cannot be reached: %s", health.err.text);
+}
+
 static void hop_on_forwarded(struct cairn_rpc_call *call)
 {
     struct hop *h = call->arg;
 
     if (call->rc == 0)
         cairn_rpc_reply(h->rq, 0, call->reply, NULL, 0);
+    else if (call->rc == CAIRN_E_MOVED || call->rc == CAIRN_E_UNREACHABLE)
+        cairn_rpc_reply_err(h->rq, hop_why(h, call->rc), "%s", h->ask.err.text);
     else
         cairn_rpc_reply_err(h->rq, call->rc, "%s", h->ask.err.text);
     hop_free(h);
@@ -54,6 +70,8 @@ static void hop_reply(void *arg)
 
     if (h->ask.rc == CAIRN_E_MOVED && hop_forward(h))
         return;
+    if (h->ask.rc == CAIRN_E_MOVED || h->ask.rc == CAIRN_E_BUSY)
+        h->ask.rc = hop_why(h, h->ask.rc);
     if (h->ask.rc == 0)
         cairn_rpc_reply(h->rq, 0, h->reply, NULL, 0);
     else

@@ -24,6 +24,7 @@ struct hop {
     char *text;      /* of STATUS: from malloc */
     char author[64]; /* of DRAIN */
     uint64_t holder; /* who coordinates, if it is not us */
+    bool of_people;  /* who asks is to be told why nobody coordinates; nodes find out who does */
     union {
         ProtobufCMessage base;
         Cairn__Wire__ClusterClass class;

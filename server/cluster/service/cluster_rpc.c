@@ -179,6 +179,7 @@ static void handle_create_class(struct cairn_rpc_req *rq)
 
     if (h == NULL)
         return;
+    h->of_people = true;
     if (!w->forwarded) {
         h->forward.class = *w;
         h->forward.class.forwarded = true;
@@ -217,6 +218,7 @@ static void handle_drain(struct cairn_rpc_req *rq)
 
     if (h == NULL)
         return;
+    h->of_people = true;
     snprintf(h->author, sizeof(h->author), "%s", w->author);
     if (!w->forwarded || !rq->who->node) { /* only a node speaks for another */
         snprintf(h->author, sizeof(h->author), "uid %" PRIu32, (uint32_t)rq->who->uid);
@@ -264,6 +266,7 @@ static void handle_status(struct cairn_rpc_req *rq)
 
     if (h == NULL)
         return;
+    h->of_people = true;
     if (!w->forwarded) {
         cairn__wire__cluster_ask__init(&h->forward.ask);
         h->forward.ask.forwarded = true;

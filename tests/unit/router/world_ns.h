@@ -17,7 +17,7 @@ static Cairn__Wire__Namespace named(const char *name)
 }
 
 /* The copy that @worker shows; free with answer_free(). */
-static int show(struct world *w, uint32_t worker, const char *name, struct answer *a)
+static inline int show(struct world *w, uint32_t worker, const char *name, struct answer *a)
 {
     Cairn__Wire__NsName m = CAIRN__WIRE__NS_NAME__INIT;
 
