@@ -4,21 +4,45 @@
 #include <stdio.h>
 #include <unistd.h>
 
-/* "tcp://0.0.0.0:7000" is where we listen, and nothing that others could use: they need the host's name. */
-static const char *reachable(const char *address, struct cairn_arena *a)
+/* The number at which others find a group of ours, if they can; -1: none. */
+static int number_of(const struct cairn_gossip *g, bool v4, const char **host)
+{
+    for (uint32_t i = 0; g != NULL && i < g->ncarriers; i++) {
+        const char *text = g->carriers[i]->address, *colon = strrchr(text, ':');
+        bool v6 = strncmp(text, "udp://[", 7) == 0;
+
+        if (strncmp(text, "udp://", 6) != 0 || strncmp(text, "udp://127.", 10) == 0 ||
+            strncmp(text, "udp://0.0.0.0:", 14) == 0 || strncmp(text, "udp://[::]:", 11) == 0 ||
+            strncmp(text, "udp://[::1]:", 12) == 0 || (v4 && v6))
+            continue;
+        *host = text + 6;
+        return (int)(colon - *host);
+    }
+    return -1;
+}
+
+/* "tcp://0.0.0.0:7000" is where we listen, and nothing that others could use: they need a number, which nobody has to look
+ * up, or the host's name. */
+static const char *reachable(const char *address, const struct cairn_gossip *g, struct cairn_arena *a)
 {
     static const char *const every[] = { "tcp://0.0.0.0:", "tcp://[::]:" };
-    char host[256] = "localhost", *text;
+    char name[256] = "localhost", *text;
+    const char *host = name;
 
     for (size_t i = 0; i < ARRAY_SIZE(every); i++) {
         size_t n = strlen(every[i]);
+        int len;
 
         if (strncmp(address, every[i], n) != 0)
             continue;
-        (void)gethostname(host, sizeof(host) - 1);
+        len = number_of(g, i == 0, &host);
+        if (len < 0) {
+            (void)gethostname(name, sizeof(name) - 1);
+            len = (int)strlen(name);
+        }
         text = cairn_arena_alloc(a, CAIRN_MEMBER_ADDRESS_BYTES_MAX);
-        if (text == NULL || (size_t)snprintf(text, CAIRN_MEMBER_ADDRESS_BYTES_MAX, "tcp://%s:%s", host, address + n) >=
-                                CAIRN_MEMBER_ADDRESS_BYTES_MAX)
+        if (text == NULL || (size_t)snprintf(text, CAIRN_MEMBER_ADDRESS_BYTES_MAX, "tcp://%.*s:%s", len, host,
+                                             address + n) >= CAIRN_MEMBER_ADDRESS_BYTES_MAX)
             return NULL;
         return text;
     }
@@ -35,7 +59,7 @@ static void add_addresses(struct cairn_cluster *c, bool tcp, struct cairn_arena 
 
         if ((strncmp(n->addresses[i], "tcp://", 6) == 0) != tcp)
             continue;
-        text = reachable(n->addresses[i], a);
+        text = reachable(n->addresses[i], c->env->gossip, a);
         if (text != NULL)
             m->addresses[m->naddresses++] = text;
     }
