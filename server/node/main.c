@@ -274,12 +274,22 @@ static void tell_of_crashes(void)
 #endif
 }
 
+/* At once (stderr is not buffered): scripts look for this line, and others log meanwhile. */
 static void say_ready(const struct cairn_server *server)
 {
-    fprintf(stderr, "cairnd: ready");
+    char *line = NULL;
+    size_t len = 0;
+    FILE *to = open_memstream(&line, &len);
+
+    if (to == NULL)
+        return;
+    fprintf(to, "cairnd: ready");
     for (uint32_t i = 0; cairn_server_address(server, i) != NULL; i++)
-        fprintf(stderr, "%s %s", i > 0 ? "," : "", cairn_server_address(server, i));
-    fputc('\n', stderr);
+        fprintf(to, "%s %s", i > 0 ? "," : "", cairn_server_address(server, i));
+    fputc('\n', to);
+    if (fclose(to) == 0)
+        fputs(line, stderr);
+    free(line);
 }
 
 /* Each line of @text says whose it is: in a journal they stand among others. */
