@@ -142,8 +142,10 @@ int cairn_node__adopt_cluster(struct cairn_map_store *map, const char *configure
     int rc;
 
     snprintf(id->cluster, sizeof(id->cluster), "%s", configured);
-    if (map == NULL || configured[0] != '\0')
+    if (map == NULL)
         return 0;
+    if (configured[0] != '\0') /* before a new data directory is made of that cluster, for good */
+        return cairn_err_wrap(err, cairn_map_identity_check(map, configured, err), "map");
     rc = cairn_map_identity_get(map, id, err);
     return rc == CAIRN_E_NOTFOUND ? 0 : cairn_err_wrap(err, rc, "map");
 }

@@ -60,6 +60,22 @@ class Map(Etcd, Case):
                 f.write(damaged)
             self.fails(run(CAIRN, "map", "--data", node.data), FAILED, "reading the map")
 
+    def test_a_refusal_names_its_cure(self):
+        """Not that of another: the configuration is good."""
+        node = self.node().start()
+        self.ok(node.cairn("ns", "create", "first"))
+        exported = self.write("map.json", self.ok(run(CAIRN, "map", "export", "--data", node.data)).out.encode())
+        node.stop()
+        of = ("--data", self.path("new"))
+        cut = self.write("cut.json", b'{"cairn_map": 1,\n "entries": [')
+        for argv, *said in ((("import", "nosuch.json", *of), "nosuch.json: No such file", "FILE is what `cairn map export`"),
+                            (("import", cut, *of), "the document: line 2: ", "FILE is what `cairn map export`"),
+                            (("export",), "no data directory is named", "--config FILE names the node")):
+            self.assertNotIn("mend the configuration", self.fails(run(CAIRN, "map", *argv), FAILED, *said).err)
+        self.ok(run(CAIRN, "map", "import", exported, *of))
+        wrong = self.write("wrong.yaml", b"nodde: 1\n")
+        self.fails(run(CAIRN, "map", "export", "--config", wrong), FAILED, "unknown key 'nodde'", "mend the configuration")
+
     def test_an_etcd_that_is_not_there_is_waited_for_as_long_as_was_said(self):
         url = "http://127.0.0.1:%d" % free_port()
         config = self.write("etcd.yaml", b"map: {store: etcd, endpoints: ['%s'], timeout: 10min}\n" % url.encode())

@@ -29,6 +29,9 @@ struct map_args {
         CLI_OPT(struct map_args, etcd, "etcd", 'e', CLI_STRING, "URL", NULL,                                           \
                 "the map in this etcd; one with certificates or passwords needs --config")
 
+#define WHOSE_MAP                                                                                                      \
+    "--config FILE names the node whose map is meant, --data DIR its data directory, --etcd URL where a cluster has it"
+
 static int map_start(struct cli *cli, struct cli_node_program *p, const struct map_args *a, const char *action,
                      const char *operand)
 {
@@ -72,7 +75,7 @@ static int store_ask(struct cli *cli, const struct map_args *a, json_t **doc)
     if (a->etcd != NULL)
         cli->hint = "is there an etcd? `etcdctl --endpoints URL endpoint health` asks it; one with certificates or "
                     "passwords needs --config";
-    return cli_node_program_finish(cli, &p, "reading the map");
+    return cli_node_program_finish(cli, &p, "reading the map", WHOSE_MAP);
 }
 
 /* What a node says that runs. */
@@ -117,7 +120,7 @@ static int map_export_run(struct cli *cli, void *args)
         return status;
     while ((n = fread(bytes, 1, sizeof(bytes), p.out)) > 0)
         fwrite(bytes, 1, n, cli->out);
-    status = cli_node_program_finish(cli, &p, "exporting the map");
+    status = cli_node_program_finish(cli, &p, "exporting the map", WHOSE_MAP);
     if (status == CLI_OK && fflush(cli->out) != 0)
         return cli_fail(cli, CAIRN_E_IO, strerror(errno), "writing the map");
     return status;
@@ -142,9 +145,11 @@ const struct cli_command cli_map_export = {
 
 static int map_import_run(struct cli *cli, void *args)
 {
+    static const char cure[] = "FILE is what `cairn map export` wrote, and the map where it is stored (--config FILE, "
+                               "--data DIR, --etcd URL) is empty, or has nothing that FILE has not";
     struct cli_node_program p;
     int status = map_start(cli, &p, args, "--map-import", cli->operands[0]);
-    return status == CLI_OK ? cli_node_program_finish(cli, &p, "importing the map") : status;
+    return status == CLI_OK ? cli_node_program_finish(cli, &p, "importing the map", cure) : status;
 }
 
 const struct cli_command cli_map_import = {
@@ -194,6 +199,11 @@ static void move_say(struct cli *cli, const json_t *done)
     } else {
         fputs("next: start the node\n", cli->out);
     }
+    fputs("before others join\n"
+          "  listen: on an address that they reach; by default it is 127.0.0.1 alone\n"
+          "  key:    they get a copy of this node's, cluster.key in its workspace (or\n"
+          "          auth.key_file), mode 0600, named in auth.key_file of theirs\n",
+          cli->out);
 }
 
 static int map_move_run(struct cli *cli, void *args)
@@ -206,7 +216,7 @@ static int map_move_run(struct cli *cli, void *args)
     if (status != CLI_OK)
         return status;
     json_t *done = json_loadf(p.out, 0, NULL);
-    status = cli_node_program_finish(cli, &p, "moving the map");
+    status = cli_node_program_finish(cli, &p, "moving the map", WHOSE_MAP);
     if (status == CLI_OK && cli->g.json)
         return cli_json(cli, done);
     if (status == CLI_OK)
