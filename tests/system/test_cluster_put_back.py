@@ -197,6 +197,23 @@ class PutBack(Etcd, Case):
         self.ok(self.members["b"].cairn("--key", self.path("key"), "wait-ready", "--whole", "--timeout", "30s"))
         self.expect("data", "early", 8)
 
+    def test_one_that_is_sent_to_an_empty_map_says_so(self):
+        """A mistyped prefix makes no cluster of its own that looks well; whoever means it starts the node once more."""
+        self.begin()
+        c = self.members["c"]
+        self.assertEqual(self.seen(c)["health"], "ok")
+        c.stop()
+        wrong = self.member("c", data=c.data)
+        for health, *said in (("degraded", "map.prefix right?", "start this node once more"), ("ok",)):
+            wrong.start("--set", "map.prefix=/typo/")
+            wait_for("the cluster's health", lambda want=health: self.seen(wrong).get("health") == want)
+            for text in said:
+                self.assertIn(text, self.seen(wrong)["problem"])
+            wrong.stop()
+        c.start()  # at home it is as it was
+        self.whole(3)
+        self.expect("data", "early", 8)
+
     def test_an_older_export_in_another_etcd(self):
         self.begin()
         document = self.export()
