@@ -144,6 +144,7 @@ class Map(Etcd, Case):
         refused = node.cairn("ns", "create", "never")  # by the node, not by a time-out of the client
         self.assertNotEqual(refused.code, OK)
         self.assertIn("map store cannot be reached", refused.err)
+        self.assertIn("hint: is etcd running", refused.err)
         self.assertEqual(self.ok(node.cairn("get", "demo", "key")).out, "value")
         self.fails(run(*check, "--set", "map.timeout=200ms"), FAILED, "map: the map store etcd cannot be read: " + url)
         self.start_etcd(os.path.join(self.base, "etcd"))
