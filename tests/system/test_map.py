@@ -5,10 +5,11 @@ import json
 import os
 import shutil
 import signal
+import socket
 import time
 import unittest
 
-from systest import (CAIRN, CAIRND, DEGRADED, FAILED, OK, UNREACHABLE, USAGE, Case, Etcd, free_port, main, run,
+from systest import (CAIRN, CAIRND, DEADLINE_S, DEGRADED, FAILED, OK, UNREACHABLE, USAGE, Case, Etcd, free_port, main, run,
                      wait_for)
 
 
@@ -84,6 +85,17 @@ class Map(Etcd, Case):
                 self.fails(run(CAIRN, "map", *action, *of, "--timeout", "200ms"), UNREACHABLE, url, "hint: is ")
         error = json.loads(run(CAIRN, "map", "--json", "--etcd", url, "--timeout", "200ms").err)["error"]
         self.assertEqual((error["code"], error["exit"]), ("CAIRN_E_UNREACHABLE", UNREACHABLE))
+
+    def test_a_check_does_not_wait_as_long_as_a_start(self):
+        with socket.socket() as mute:  # takes connections, and says nothing
+            mute.bind(("127.0.0.1", 0))
+            mute.listen()
+            config = self.write("etcd.yaml", b"map: {store: etcd, endpoints: ['http://127.0.0.1:%d'], timeout: 10min}\n"
+                                             b"node: {data: '%s'}\nworkspace: '%s'\n" % (
+                                                 mute.getsockname()[1], self.path("d").encode(), self.path("w").encode()))
+            checked = run(CAIRN, "config", "check", config, timeout=DEADLINE_S)  # less than the ten minutes
+        self.assertEqual(checked.code, FAILED, checked)
+        self.assertIn("map: ", checked.out)
 
     @unittest.skipUnless(shutil.which("etcd"), "etcd is not installed")
     def test_a_node_moves_to_etcd(self):
