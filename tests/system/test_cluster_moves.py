@@ -286,6 +286,7 @@ class Moves(MovesCase):
         self.assert_whole(other, source)
         log = self.ok(self.cairn(other, "map", "--log")).out
         self.assertIn("%s said to be lost" % victim.name, log)
+        self.assertNotIn("records/", log)  # the map's own keys
         self.assertIn("uid %d" % os.geteuid(), log)
 
         # It was not lost after all: it gets its share. Then it is where slots of one replica are.

@@ -152,7 +152,7 @@ const struct cli_command cli_members = {
     .summary = "show who is in the node's group, and how they are",
     .text =
         "A group provider finds out which nodes are there and spreads what they say of themselves. The silent are "
-        "listed until they are forgotten. Exits with 5 if a member is silent or suspected, or the node is not in the "
+        "listed until they are forgotten. LOAD is how busy a node's workers are, in thousandths. Exits with 5 if a member is silent or suspected, or the node is not in the "
         "group. The "
         "members of a cluster are up; silent, and expected back; draining, drained (up, and hold nothing); lost, "
         "silent "

@@ -261,9 +261,12 @@ const struct cli_command cli_map_move = {
 
 /* ---- log ---- */
 
-/* ": ns/a ns/b and 3 more" */
+/* ": ns/a ns/b and 3 more"; an entry of the cluster's own, which the reason names, tells people nothing. */
 static void keys_say(FILE *to, const json_t *line)
 {
+    const char *first = json_string_value(json_array_get(json_object_get(line, "keys"), 0));
+    if (first != NULL && strncmp(first, "records/", 8) == 0)
+        return;
     const json_t *keys = json_object_get(line, "keys");
     json_int_t n = (json_int_t)json_array_size(keys), all = cli_number_of(line, "nkeys");
     for (json_int_t i = 0; i < n; i++) {
@@ -414,6 +417,10 @@ const struct cli_command cli_map_log = {
         "Two logs by time, each of its newest thousand entries: of what people did (namespaces made and removed, "
         "drains; the author is the user), and of what the cluster made of its slots and nodes (the author is the node "
         "that coordinates). The latter sums up, second by second, how many slots went from whom to whom, and why. "
+        "Of slots: made; taken over (another leads, for who led is silent); handed over (who led has let go); to lead "
+        "(who is to lead next); ready (who leads serves); copying (to who is to hold it); joined (is in sync); left out "
+        "(is in sync no more); dropped (holds it no more); stayed (was to leave: too few were in sync); given up (a "
+        "move); recovered (all were gone, one goes on). "
         "Times are UTC. A running node is asked, unless --config, --data or --etcd say where the map is kept.",
     .opts = log_opts,
     .args_size = sizeof(struct map_args),
