@@ -67,7 +67,7 @@ void cairn_kv__rocksdb_end_behind(struct cairn_kv_store *st);
 int cairn_kv__rocksdb_scan_both(struct cairn_kv_store *st, struct cairn_rocks_scan *scan);
 int cairn_kv__rocksdb_write_now(struct cairn_kv_store *st, const struct cairn_kv_write *w);
 /* For struct cairn_commit_conf. */
-void cairn_kv__rocksdb_apply(void *store, struct cairn_link *group, bool quick);
+void cairn_kv__rocksdb_apply(void *store, struct cairn_link *group);
 int cairn_kv__rocksdb_sync(void *store);
 
 #endif

@@ -322,12 +322,11 @@ static void group_look(struct group *g, struct cairn_link *group)
 
 /* What skips the log must not get into it in company of what does not: after a crash it would be there though earlier
  * writes, which skipped the log alone, are not. */
-void cairn_kv__rocksdb_apply(void *store, struct cairn_link *group, bool quick)
+void cairn_kv__rocksdb_apply(void *store, struct cairn_link *group)
 {
     struct cairn_kv_store *st = store;
     struct group g = { .st = st };
 
-    (void)quick; /* RocksDB may stall any write */
     group_look(&g, group);
     if (g.conditional && st->touched_room == 0)
         g.rc = CAIRN_E_NOMEM;

@@ -1,4 +1,4 @@
-/* One call of the user's that several nodes of a cluster answer between them: batches (hashed_mspread.c) and lists
+/* One call of the user's that several nodes of a cluster answer between them: batches (hashed_mspread.h) and lists
  * (hashed_mlist.c), on what hashed_spread.c does for both. */
 #ifndef CAIRN_CLIENT_HASHED_SPREAD_H
 #define CAIRN_CLIENT_HASHED_SPREAD_H

@@ -1,6 +1,6 @@
 /* What /metrics says: see metrics.h. Families come one after the other, so each walks over all methods that were used.
  */
-#include "server/node/metrics.h"
+#include "server/node/metrics_internal.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -20,16 +20,9 @@ void cairn_metrics_method(const struct cairn_metrics *m, const struct cairn_rpc_
 
 /* ---- one line per method that was used ---- */
 
-struct used {
-    const struct cairn_rpc_target *target;
-    const char *method;
-    struct cairn_rpc_stats_sum sum;
-};
-
-/* NULL without memory, or if there is none: then *@n is 0. */
-static struct used *collect_used(const struct cairn_metrics *m, uint32_t *n)
+struct cairn_metrics_used *cairn_metrics__used(const struct cairn_metrics *m, uint32_t *n)
 {
-    struct used *all = NULL;
+    struct cairn_metrics_used *all = NULL;
     uint32_t room = 0;
 
     *n = 0;
@@ -38,14 +31,14 @@ static struct used *collect_used(const struct cairn_metrics *m, uint32_t *n)
 
         for (uint32_t j = 0; j < t->iface->nmethods; j++) {
             if (*n == room) {
-                struct used *more = realloc(all, (room + 64) * sizeof(*more));
+                struct cairn_metrics_used *more = realloc(all, (room + 64) * sizeof(*more));
 
                 if (more == NULL)
                     return all;
                 all = more;
                 room += 64;
             }
-            all[*n] = (struct used){ .target = t, .method = t->iface->methods[j].name };
+            all[*n] = (struct cairn_metrics_used){ .target = t, .method = t->iface->methods[j].name };
             cairn_metrics_method(m, t, j, &all[*n].sum);
             if (all[*n].sum.started > 0)
                 ++*n;
@@ -86,7 +79,7 @@ static uint64_t column_value(const struct method_column *c, const struct cairn_r
     return v;
 }
 
-static void print_methods(struct cairn_prom *p, const struct used *used, uint32_t n)
+static void print_methods(struct cairn_prom *p, const struct cairn_metrics_used *used, uint32_t n)
 {
     for (size_t c = 0; c < ARRAY_SIZE(columns); c++) {
         cairn_prom__family(p, columns[c].name, columns[c].type, columns[c].help);
@@ -109,7 +102,7 @@ static void print_methods(struct cairn_prom *p, const struct used *used, uint32_
     }
 }
 
-static void print_histograms(struct cairn_prom *p, const struct used *used, uint32_t n)
+static void print_histograms(struct cairn_prom *p, const struct cairn_metrics_used *used, uint32_t n)
 {
     cairn_prom__family(p, "cairn_rpc_latency_seconds", "histogram", "Time from a request's arrival to its reply.");
     for (uint32_t i = 0; i < n; i++)
@@ -141,7 +134,7 @@ static void print_one(struct cairn_prom *p, const char *name, const char *type, 
     cairn_prom__sample(p, name, NULL, value);
 }
 
-static double resident_bytes(void)
+double cairn_metrics__resident_bytes(void)
 {
     unsigned long size, resident;
     FILE *f = fopen("/proc/self/statm", "re");
@@ -209,19 +202,13 @@ static void print_node(struct cairn_prom *p, const struct cairn_metrics *m, cons
         print_one(p, "cairn_pool_waiting", "gauge", "Storage jobs that wait for a thread.", waiting);
         print_one(p, "cairn_pool_running", "gauge", "Storage jobs that run.", running);
     }
-    print_one(p, "process_resident_memory_bytes", "gauge", "Resident memory.", resident_bytes());
+    print_one(p, "process_resident_memory_bytes", "gauge", "Resident memory.", cairn_metrics__resident_bytes());
     print_one(p, "process_cpu_seconds_total", "counter", "Processor time, user and system.", cpu_seconds());
 }
 
 /* ---- bulk transfers ---- */
 
-/* The counts that belong to no way. */
-struct bulk_column {
-    const char *name, *json, *help;
-    size_t offset; /* of a uint64_t in struct cairn_bulk_stats */
-};
-
-static const struct bulk_column bulk_columns[] = {
+const struct cairn_metrics_bulk_column cairn_metrics__bulk_columns[CAIRN_METRICS_BULK_COLUMNS] = {
     { "cairn_bulk_failures_total", "bulk_failures", "Bulk transfers that ended with an error.",
       offsetof(struct cairn_bulk_stats, failures) },
     { "cairn_bulk_retries_total", "bulk_retries", "Bulk transfers that went on by frames when another way failed.",
@@ -232,7 +219,7 @@ static const struct bulk_column bulk_columns[] = {
       "Fabric endpoints that were closed because a transfer would not end.", offsetof(struct cairn_bulk_stats, kills) },
 };
 
-static uint64_t bulk_column_value(const struct bulk_column *c, const struct cairn_bulk_stats *sum)
+uint64_t cairn_metrics__bulk_value(const struct cairn_metrics_bulk_column *c, const struct cairn_bulk_stats *sum)
 {
     uint64_t v;
 
@@ -240,7 +227,7 @@ static uint64_t bulk_column_value(const struct bulk_column *c, const struct cair
     return v;
 }
 
-static struct cairn_bulk_stats bulk_sum(const struct cairn_metrics *m)
+struct cairn_bulk_stats cairn_metrics__bulk(const struct cairn_metrics *m)
 {
     struct cairn_bulk_stats sum = { 0 };
 
@@ -251,7 +238,7 @@ static struct cairn_bulk_stats bulk_sum(const struct cairn_metrics *m)
 
 static void print_bulk(struct cairn_prom *p, const struct cairn_metrics *m)
 {
-    struct cairn_bulk_stats sum = bulk_sum(m);
+    struct cairn_bulk_stats sum = cairn_metrics__bulk(m);
 
     cairn_prom__family(p, "cairn_bulk_transfers_total", "counter", "Bulk transfers that this node made, by their way.");
     for (enum cairn_bulk_way w = CAIRN_BULK_VM; w < CAIRN_BULK_WAYS_NR; w++)
@@ -261,9 +248,9 @@ static void print_bulk(struct cairn_prom *p, const struct cairn_metrics *m)
     for (enum cairn_bulk_way w = CAIRN_BULK_VM; w < CAIRN_BULK_WAYS_NR; w++)
         cairn_prom__sample(p, "cairn_bulk_bytes_total", (const char *const[]){ "way", cairn_bulk_way_name(w), NULL },
                            (double)sum.bytes[w]);
-    for (size_t i = 0; i < ARRAY_SIZE(bulk_columns); i++)
-        print_one(p, bulk_columns[i].name, KIND_COUNTER, bulk_columns[i].help,
-                  (double)bulk_column_value(&bulk_columns[i], &sum));
+    for (size_t i = 0; i < CAIRN_METRICS_BULK_COLUMNS; i++)
+        print_one(p, cairn_metrics__bulk_columns[i].name, KIND_COUNTER, cairn_metrics__bulk_columns[i].help,
+                  (double)cairn_metrics__bulk_value(&cairn_metrics__bulk_columns[i], &sum));
 }
 
 static json_t *collect_status(const struct cairn_metrics *m)
@@ -341,7 +328,7 @@ char *cairn_metrics_text(const struct cairn_metrics *m, size_t *len)
 {
     char *text = NULL;
     uint32_t n = 0;
-    struct used *used = collect_used(m, &n);
+    struct cairn_metrics_used *used = cairn_metrics__used(m, &n);
     json_t *status = collect_status(m);
     struct cairn_prom p = { .to = open_memstream(&text, len) };
     bool bad = p.to == NULL;
@@ -362,117 +349,6 @@ char *cairn_metrics_text(const struct cairn_metrics *m, size_t *len)
         return NULL;
     }
     return text;
-}
-
-/* ---- JSON ---- */
-
-static json_int_t json_u64(uint64_t v)
-{
-    return (json_int_t)MIN(v, (uint64_t)INT64_MAX);
-}
-
-/* [[about so many ns, so often], ...], rising: the differences of two such lists are the latencies between them. */
-static json_t *latencies_of(const struct cairn_hist_sum *h)
-{
-    json_t *all = json_array();
-
-    for (uint32_t i = 0; i < CAIRN_HIST_BUCKETS; i++) {
-        if (h->buckets[i] > 0)
-            json_array_append_new(
-                all, json_pack("[I, I]", json_u64(cairn_hist_middle(i, CAIRN_HIST_NS_SHIFT)), json_u64(h->buckets[i])));
-    }
-    return all;
-}
-
-static json_t *clients_of(const struct cairn_rpc_stats_sum *sum)
-{
-    return json_pack("{s:I, s:I, s:I, s:I}", "requests", json_u64(sum->clients.requests), "failed",
-                     json_u64(sum->clients.failed), "in_bytes", json_u64(sum->clients.bytes_in), "out_bytes",
-                     json_u64(sum->clients.bytes_out));
-}
-
-static json_t *row_of(const struct used *u)
-{
-    const struct cairn_hist_sum *h = &u->sum.latency_ns;
-
-    return json_pack("{s:s, s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:o, s:o}", "provider",
-                     u->target->name, "method", u->method, "requests", json_u64(u->sum.started), "inflight",
-                     json_u64(cairn_rpc_stats_inflight(&u->sum)), "failed", json_u64(u->sum.failed), "in_bytes",
-                     json_u64(u->sum.bytes_in), "out_bytes", json_u64(u->sum.bytes_out), "mean_ns",
-                     json_u64(h->n > 0 ? h->sum / h->n : 0), "p50_ns",
-                     json_u64(cairn_hist_percentile(h, CAIRN_HIST_NS_SHIFT, 0.5)), "p90_ns",
-                     json_u64(cairn_hist_percentile(h, CAIRN_HIST_NS_SHIFT, 0.9)), "p99_ns",
-                     json_u64(cairn_hist_percentile(h, CAIRN_HIST_NS_SHIFT, 0.99)), "p999_ns",
-                     json_u64(cairn_hist_percentile(h, CAIRN_HIST_NS_SHIFT, 0.999)), "max_ns", json_u64(h->max),
-                     "sum_ns", json_u64(h->sum), "latencies", latencies_of(h), "clients", clients_of(&u->sum));
-}
-
-static json_t *size_row_of(const struct used *u, const char *what, const struct cairn_hist_sum *h)
-{
-    return json_pack("{s:s, s:s, s:s, s:I, s:I, s:I, s:I}", "provider", u->target->name, "method", u->method, "of",
-                     what, "mean_bytes", json_u64(h->n > 0 ? h->sum / h->n : 0), "p50_bytes",
-                     json_u64(cairn_hist_percentile(h, CAIRN_HIST_BYTES_SHIFT, 0.5)), "p99_bytes",
-                     json_u64(cairn_hist_percentile(h, CAIRN_HIST_BYTES_SHIFT, 0.99)), "max_bytes", json_u64(h->max));
-}
-
-static json_t *json_bulk(const struct cairn_bulk_stats *sum)
-{
-    json_t *rows = json_array();
-
-    for (enum cairn_bulk_way w = CAIRN_BULK_VM; w < CAIRN_BULK_WAYS_NR; w++)
-        json_array_append_new(rows, json_pack("{s:s, s:I, s:I}", "way", cairn_bulk_way_name(w), "transfers",
-                                              json_u64(sum->transfers[w]), "bytes", json_u64(sum->bytes[w])));
-    return rows;
-}
-
-static json_t *json_counters(const struct cairn_metrics *m, const struct cairn_bulk_stats *bulk)
-{
-    json_t *o = json_object();
-
-    if (m->counters != NULL) {
-#define X(field, kind, name, help)                                                                                     \
-    json_object_set_new(                                                                                               \
-        o, #field,                                                                                                     \
-        json_integer(json_u64(atomic_load_explicit((_Atomic uint64_t *)&m->counters->field, memory_order_relaxed))));
-        CAIRN_RPC_NODE_COUNTERS(X)
-#undef X
-    }
-    if (m->pool != NULL) {
-        uint32_t waiting, running;
-
-        cairn_pool_load(m->pool, &waiting, &running);
-        json_object_set_new(o, "pool_waiting", json_integer(waiting));
-        json_object_set_new(o, "pool_running", json_integer(running));
-    }
-    for (size_t i = 0; i < ARRAY_SIZE(bulk_columns); i++)
-        json_object_set_new(o, bulk_columns[i].json, json_integer(json_u64(bulk_column_value(&bulk_columns[i], bulk))));
-    return o;
-}
-
-json_t *cairn_metrics_json(const struct cairn_metrics *m)
-{
-    struct cairn_bulk_stats bulk = bulk_sum(m);
-    uint32_t n = 0;
-    struct used *used = collect_used(m, &n);
-    json_t *methods = json_array(), *sizes = json_array(), *errors = json_array();
-
-    for (uint32_t i = 0; i < n; i++) {
-        json_array_append_new(methods, row_of(&used[i]));
-        json_array_append_new(sizes, size_row_of(&used[i], "request", &used[i].sum.request_bytes));
-        json_array_append_new(sizes, size_row_of(&used[i], "reply", &used[i].sum.reply_bytes));
-        for (int code = 0; code < CAIRN_RPC_ERRORS; code++) {
-            if (used[i].sum.errors[code] > 0)
-                json_array_append_new(errors,
-                                      json_pack("{s:s, s:s, s:s, s:I}", "provider", used[i].target->name, "method",
-                                                used[i].method, "error", code == 0 ? "?" : cairn_error_name(-code),
-                                                "count", json_u64(used[i].sum.errors[code])));
-        }
-    }
-    free(used);
-    return json_pack("{s:i, s:s, s:I, s:I, s:o, s:o, s:o, s:o, s:o}", "version", 1, "node", m->node, "uptime_ms",
-                     json_u64((cairn_env_now_ns(m->env) - m->started_ns) / CAIRN_NS_PER_MS), "resident_bytes",
-                     (json_int_t)resident_bytes(), "counters", json_counters(m, &bulk), "bulk", json_bulk(&bulk),
-                     "methods", methods, "sizes", sizes, "errors", errors);
 }
 
 /* ---- the page ---- */

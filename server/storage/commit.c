@@ -1,8 +1,7 @@
 /* Group commit: see commit.h.
  *
- *   loop: gathered --(end of the turn)--+--> queue: apply --+--> lane: done
- *                                       |                   +--> syncing: sync --> lane: done
- *                                       +--> apply: done, if that is quick
+ *   loop: gathered --(end of the turn)--> queue: apply --+--> lane: done
+ *                                                        +--> syncing: sync --> lane: done
  *
  * An operation is on exactly one of these lists. Two threads do what there is to do: one of them may apply while the
  * other syncs, but never two the same. Whoever has applied what is to be synced syncs it himself, if no sync is under
@@ -46,8 +45,7 @@ struct cairn_commit {
     uint32_t nsyncing, expected;      /* expected: so many may come back for the next sync */
     uint64_t sync_ns;                 /* what the last one took */
     uint64_t linger_ns;               /* until when the next waits for those; 0: it does not */
-    uint64_t slow_until_ns;           /* loops do not apply before */
-    bool applies, syncs;              /* one of the committers, or for the first a loop, does that now */
+    bool applies, syncs;              /* one of the committers does that now */
     bool stop;
     struct cairn_commit_stats stats;
     atomic_uint waiting;
@@ -214,7 +212,7 @@ static void apply_group(struct cairn_commit *c)
     c->applies = true;
     n = group_take(c, &group);
     pthread_mutex_unlock(&c->mutex);
-    c->conf.apply(c->conf.ctx, &group, false);
+    c->conf.apply(c->conf.ctx, &group);
     nsyncs = group_pick_syncs(&group, &syncs);
     pthread_mutex_lock(&c->mutex);
     c->stats.groups++;
@@ -318,72 +316,13 @@ static void committers_stop(struct cairn_commit *c, uint32_t n)
 
 /* ---- the loops' side ---- */
 
-/* Under the mutex. */
-static bool is_quick(const struct cairn_commit *c, const struct lane *lane, uint64_t now_ns)
-{
-    uint64_t bytes = 0;
-
-    if (c->conf.is_quick == NULL || c->applies || c->syncs || c->nsyncing > 0 || !cairn_list_is_empty(&c->queue) ||
-        now_ns < c->slow_until_ns)
-        return false;
-    CAIRN_LIST_FOREACH (l, &lane->gathered) {
-        const struct cairn_commit_op *op = CONTAINER_OF(l, struct cairn_commit_op, link);
-
-        bytes += op->bytes;
-        if (op->sync || bytes > CAIRN_COMMIT_QUICK_BYTES_MAX)
-            return false;
-    }
-    return c->conf.is_quick(c->conf.ctx, &lane->gathered, now_ns);
-}
-
-/* Under the mutex, which is free when it returns. What came from other loops meanwhile is a committer's. */
-static void apply_here(struct cairn_commit *c, struct lane *lane, uint64_t now_ns)
-{
-    struct cairn_link group;
-    struct committer *t = NULL;
-    uint64_t bytes = 0;
-    uint32_t n = 0;
-
-    cairn_list_init(&group);
-    cairn_list_splice(&group, &lane->gathered);
-    c->applies = true;
-    pthread_mutex_unlock(&c->mutex);
-    c->conf.apply(c->conf.ctx, &group, true);
-    CAIRN_LIST_FOREACH (l, &group) {
-        bytes += CONTAINER_OF(l, struct cairn_commit_op, link)->bytes;
-        n++;
-    }
-    atomic_fetch_sub(&c->waiting, n);
-    atomic_fetch_sub(&c->waiting_bytes, bytes);
-    pthread_mutex_lock(&lane->mutex);
-    cairn_list_splice(&lane->done, &group); /* behind those of earlier groups */
-    pthread_mutex_unlock(&lane->mutex);
-    pthread_mutex_lock(&c->mutex);
-    if (cairn_monotonic_ns() - now_ns > CAIRN_COMMIT_QUICK_NS_MAX)
-        c->slow_until_ns = now_ns + CAIRN_COMMIT_SLOW_NS;
-    c->stats.groups++;
-    c->stats.quick++;
-    c->stats.ops += n;
-    c->applies = false;
-    if (!cairn_list_is_empty(&c->queue))
-        t = committer_wake(c);
-    pthread_mutex_unlock(&c->mutex);
-    committer_post(t);
-    lane_deliver(lane, false);
-}
-
 static void on_hand_over(void *arg)
 {
     struct lane *lane = arg;
     struct cairn_commit *c = lane->commit;
-    uint64_t now_ns = c->conf.is_quick != NULL ? cairn_monotonic_ns() : 0;
     struct committer *t;
 
     pthread_mutex_lock(&c->mutex);
-    if (is_quick(c, lane, now_ns)) {
-        apply_here(c, lane, now_ns);
-        return;
-    }
     cairn_list_splice(&c->queue, &lane->gathered);
     t = c->applies ? NULL : committer_wake(c); /* who applies looks at the queue when it is done */
     pthread_mutex_unlock(&c->mutex);

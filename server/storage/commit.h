@@ -1,10 +1,7 @@
 /** Group commit: writers that arrive together are applied together, and one sync serves all who wait for it.
  *
  * Operations of one turn of a loop are handed over in one piece. One of two threads takes all that wait, in order of
- * arrival, and lets the engine apply them with one write (which reaches the kernel: they survive the process). What is
- * little, is to be synced by nobody and has nothing to wait for the loop applies itself: to wake a thread, and to be woken
- * by it, costs several times what a copy into the kernel's cache does. While a sync is under way, and for a second after
- * one such write took a millisecond, it does not: writes block then. (As Redis does with its append-only file.) Those
+ * arrival, and lets the engine apply them with one write (which reaches the kernel: they survive the process). Those
  * that must survive power loss then wait for a sync, beside which the other thread applies what comes. Clients that were
  * answered together come back together: if the last sync served several, the next waits a little, a twentieth of what a
  * sync takes and 500 us at most, until as many are there again. Answers travel to each loop in one post.
@@ -21,9 +18,6 @@ enum {
     CAIRN_COMMIT_GROUP_BYTES_MAX = 4 << 20, /* reached by the last one that is taken */
     CAIRN_COMMIT_LINGER_NS_MAX = 500000,
     CAIRN_COMMIT_LINGER_PART = 20,
-    CAIRN_COMMIT_QUICK_BYTES_MAX = 64 << 10, /* of one turn, that its loop applies */
-    CAIRN_COMMIT_QUICK_NS_MAX = 1000000,     /* one that took longer is the last one of the next ... */
-    CAIRN_COMMIT_SLOW_NS = 1000000000,
 };
 
 struct cairn_commit;
@@ -46,10 +40,8 @@ struct cairn_commit_conf {
     uint32_t ops_max;   /* that may wait */
     uint64_t bytes_max; /* likewise */
     /** On one thread at a time: writes the operations on @group, a list through op->link, in order, and sets op->rc.
-     * Must leave the list as it is. @quick: is_quick() has just said so of it. */
-    void (*apply)(void *ctx, struct cairn_link *group, bool quick);
-    /** Likewise, on a loop: whether apply() would do no more than a write into the kernel's cache. NULL: never. */
-    bool (*is_quick)(void *ctx, const struct cairn_link *group, uint64_t now_ns);
+     * Must leave the list as it is. */
+    void (*apply)(void *ctx, struct cairn_link *group);
     /** Likewise, beside apply(): all that apply() has written before survives power loss when it returns
      * 0. */
     int (*sync)(void *ctx);
@@ -58,7 +50,6 @@ struct cairn_commit_conf {
 
 struct cairn_commit_stats {
     uint64_t groups, ops, syncs, synced_ops, lingers;
-    uint64_t quick;   /* groups that a loop applied */
     uint32_t waiting; /* operations that are not answered */
     uint64_t waiting_bytes;
 };

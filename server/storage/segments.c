@@ -222,16 +222,9 @@ static int roll(struct cairn_segments *s)
     return rc == 0 ? 0 : CAIRN_E_IO;
 }
 
-bool cairn_segments_fit(const struct cairn_segments *s, uint64_t bytes)
-{
-    uint64_t used = HEADER_BYTES + s->end - s->all[s->n - 1].first;
-
-    return used + bytes + sizeof(struct record) <= s->segment_bytes; /* the last record says that it ends */
-}
-
 int cairn_segments_add(struct cairn_segments *s, uint32_t type, const struct iovec *body, uint32_t n, uint64_t *lsn)
 {
-    uint64_t bytes, body_bytes = 0;
+    uint64_t bytes, body_bytes = 0, used = HEADER_BYTES + s->end - cairn_segments__newest(s)->first;
     int rc;
 
     if (atomic_load(&s->broken))
@@ -240,7 +233,7 @@ int cairn_segments_add(struct cairn_segments *s, uint32_t type, const struct iov
         body_bytes += body[i].iov_len;
     bytes = cairn_segment_record_bytes(body_bytes);
     CAIRN_ASSERT(type < TYPE_END && bytes <= CAIRN_SEGMENT_RECORD_BYTES_MAX);
-    if (!cairn_segments_fit(s, bytes)) {
+    if (used + bytes + sizeof(struct record) > s->segment_bytes) {
         rc = roll(s);
         if (rc != 0)
             return rc;

@@ -79,8 +79,6 @@ int cairn_segments_reserve(struct cairn_segments *s);
 /** Bytes of records, none of more than @largest, that can be added without asking the disk for room, whatever their
  * sizes: what is left of a segment may be too little for the next one. */
 uint64_t cairn_segments_room(const struct cairn_segments *s, uint64_t largest);
-/** Whether records of @bytes, as counted in it, fit into the segment that is written to. */
-bool cairn_segments_fit(const struct cairn_segments *s, uint64_t bytes);
 /** What a record counts in it. */
 static inline uint64_t cairn_segment_record_bytes(uint64_t body)
 {

@@ -7,8 +7,9 @@
 
 struct etcd_server;
 
-/** Whether there is one on this machine (deploy/install-deps test). */
-bool etcd_is_installed(void);
+/** Whether there is one on this machine (deploy/install-deps test); says so if there is not. If there is, SIGPIPE is ignored
+ * from here on, as server/cluster/map_http.h asks. */
+bool etcd_is_there(void);
 /** @tls_dir: serves https by the server.pem and server.key there, to clients whose certificate ca.pem has signed; NULL:
  * http. Waits until it serves. */
 struct etcd_server *etcd_new(const char *tls_dir);

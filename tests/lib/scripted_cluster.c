@@ -212,10 +212,7 @@ void scripted_cluster_free(struct scripted_cluster *c)
     for (uint32_t i = 0; i < c->n; i++)
         cairn_rpc_free(c->nodes[i].rpc);
     cairn_loop_fini(&c->loop);
-    for (size_t i = 0; i < c->nvalues; i++) {
-        free(c->values[i].key);
-        free(c->values[i].bytes);
-    }
+    scripted_values_fini(&c->values);
     pthread_mutex_destroy(&c->mutex);
     scratch_remove(c->dir);
     free(c);
@@ -319,15 +316,23 @@ void scripted_cluster_host(struct scripted_cluster *c, uint32_t node, const char
     pthread_mutex_unlock(&c->mutex);
 }
 
+void scripted_cluster_remake(struct scripted_cluster *c)
+{
+    pthread_mutex_lock(&c->mutex);
+    for (size_t i = 0; i < c->values.n; i++)
+        scripted_value_drop(&c->values.all[i]);
+    atomic_fetch_add(&c->ns_made, 1);
+    pthread_mutex_unlock(&c->mutex);
+}
+
 uint32_t scripted_cluster_stores(struct scripted_cluster *c, const void *key, size_t len)
 {
     struct scripted_value *v;
     uint32_t n;
-    bool there;
 
     pthread_mutex_lock(&c->mutex);
-    v = scripted_find(c, key, len, &there);
-    n = there ? v->stores : 0;
+    v = scripted_values_find(&c->values, key, len);
+    n = v != NULL ? v->stores : 0;
     pthread_mutex_unlock(&c->mutex);
     return n;
 }
@@ -341,6 +346,6 @@ void scripted_cluster_store(struct scripted_cluster *c, const void *key, size_t 
                             size_t value_len)
 {
     pthread_mutex_lock(&c->mutex);
-    scripted_put(c, key, len, value, value_len);
+    scripted_values_put(&c->values, key, len, value, value_len);
     pthread_mutex_unlock(&c->mutex);
 }

@@ -1,5 +1,5 @@
 /* What the files of the scripted cluster share: scripted_cluster.c has its life and its map, scripted_router.c what
- * it answers. */
+ * it answers, and scripted_faults.c how it does not. */
 #ifndef CAIRN_TESTS_SCRIPTED_CLUSTER_INTERNAL_H
 #define CAIRN_TESTS_SCRIPTED_CLUSTER_INTERNAL_H
 
@@ -9,11 +9,11 @@
 #include "sdk/core/rpc/rpc_internal.h"
 #include "tests/lib/scratch.h"
 #include "tests/lib/scripted_cluster.h"
+#include "tests/lib/scripted_values.h"
 
 #include <pthread.h>
 
 enum {
-    VALUES_MAX = 8192,
     HELD_MAX = 4096,
     WRITES_MAX = 65536,
     FIRST_SLOT = SCRIPTED_SLOTS,
@@ -26,12 +26,6 @@ enum {
 struct scripted_map {
     uint64_t revision, epochs[SCRIPTED_SLOTS];
     uint32_t leaders[SCRIPTED_SLOTS];
-};
-
-struct scripted_value {
-    uint8_t *key, *bytes;
-    size_t key_len, len;
-    uint32_t stores;
 };
 
 /* A write that was done, and what it came to. */
@@ -71,8 +65,7 @@ struct scripted_cluster {
     uint32_t n, drained;
     struct scripted_map map;
     struct scripted_peer nodes[SCRIPTED_NODES_MAX];
-    struct scripted_value values[VALUES_MAX]; /* in order of keys */
-    size_t nvalues;
+    struct scripted_values values;
     uint64_t sessions[SCRIPTED_SLOTS]; /* the number of the newest; 0: none is known */
     uint64_t last_session, session_ttl_ms;
     atomic_uint ns_made; /* how often the namespace was */
@@ -83,14 +76,28 @@ struct scripted_cluster {
     struct cairn_task answer;
 };
 
+static inline struct scripted_peer *scripted_peer_of(struct cairn_rpc_req *rq)
+{
+    return rq->target->ctx;
+}
+
 /* scripted_router.c */
 extern cairn_rpc_handler *const scripted_router_handlers[32];
 /* On the cluster's loop: scripted_cluster_answer_opens(). */
 void scripted_answer_opens(void *cluster);
+
+/* scripted_faults.c */
+/* What is to become of a request that came now. */
+enum scripted_fault scripted_fault_of(struct scripted_peer *n);
+/* True: that is all that becomes of @rq. */
+bool scripted_misbehaves(struct cairn_rpc_req *rq, enum scripted_fault fault);
+/* True: it means another namespace than the one that is there, and was told so. */
+bool scripted_means_another(struct cairn_rpc_req *rq);
 /* It gets no answer, unless it is canceled. */
 void scripted_hold(struct cairn_rpc_req *rq);
-/* Where @key is or would be. */
-struct scripted_value *scripted_find(struct scripted_cluster *c, const uint8_t *key, size_t len, bool *there);
-void scripted_put(struct scripted_cluster *c, const uint8_t *key, size_t key_len, const uint8_t *p, size_t len);
+/* With what @fault does to answers. */
+void scripted_reply(struct cairn_rpc_req *rq, enum scripted_fault fault, int rc, const ProtobufCMessage *m,
+                    const struct iovec *p);
+uint32_t scripted_ns_id(const struct scripted_peer *n);
 
 #endif

@@ -6,180 +6,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-static struct scripted_peer *of(struct cairn_rpc_req *rq)
-{
-    return rq->target->ctx;
-}
-
-/* ---- values ---- */
-
-static int compare(const uint8_t *a, size_t an, const uint8_t *b, size_t bn)
-{
-    int d = memcmp(a, b, MIN(an, bn));
-
-    return d != 0 ? d : (an > bn) - (an < bn);
-}
-
-struct scripted_value *scripted_find(struct scripted_cluster *c, const uint8_t *key, size_t len, bool *there)
-{
-    size_t i = 0;
-
-    while (i < c->nvalues && compare(c->values[i].key, c->values[i].key_len, key, len) < 0)
-        i++;
-    *there = i < c->nvalues && compare(c->values[i].key, c->values[i].key_len, key, len) == 0;
-    return &c->values[i];
-}
-
-void scripted_cluster_remake(struct scripted_cluster *c)
-{
-    pthread_mutex_lock(&c->mutex);
-    for (size_t i = 0; i < c->nvalues; i++) {
-        free(c->values[i].bytes);
-        c->values[i].bytes = NULL;
-    }
-    atomic_fetch_add(&c->ns_made, 1);
-    pthread_mutex_unlock(&c->mutex);
-}
-
 static struct scripted_value *lookup(struct scripted_cluster *c, ProtobufCBinaryData key)
 {
-    bool there;
-    struct scripted_value *v = scripted_find(c, key.data, key.len, &there);
-
-    return there && v->bytes != NULL ? v : NULL;
-}
-
-void scripted_put(struct scripted_cluster *c, const uint8_t *key, size_t key_len, const uint8_t *p, size_t len)
-{
-    bool there;
-    struct scripted_value *v = scripted_find(c, key, key_len, &there);
-
-    if (!there) {
-        CAIRN_ASSERT(c->nvalues < VALUES_MAX);
-        memmove(v + 1, v, (size_t)(c->values + c->nvalues++ - v) * sizeof(*v));
-        *v = (struct scripted_value){ .key = malloc(key_len), .key_len = key_len };
-        memcpy(v->key, key, key_len);
-    }
-    free(v->bytes);
-    v->bytes = malloc(len + 1);
-    if (len > 0)
-        memcpy(v->bytes, p, len);
-    v->len = len;
-    v->stores++;
-}
-
-/* ---- faults ---- */
-
-static enum scripted_fault fault_of(struct scripted_peer *n)
-{
-    if (atomic_load(&n->m.times) <= 0 || atomic_fetch_sub(&n->m.times, 1) <= 0)
-        return SCRIPTED_NONE;
-    return atomic_load(&n->m.fault);
-}
-
-static void hang_up(struct cairn_rpc_req *rq)
-{
-    if (rq->conn != NULL)
-        cairn_conn_fail(&rq->conn->conn, CAIRN_E_CLOSED);
-    cairn_rpc_reply(rq, CAIRN_E_SHUTDOWN, NULL, NULL,
-                    0); /* which nobody hears, and a session that comes again is told */
-}
-
-static void on_held_cancel(struct cairn_rpc_req *rq, void *arg)
-{
-    struct scripted_cluster *c = arg;
-
-    for (size_t i = 0; i < c->nheld; i++) {
-        if (c->held[i] == rq)
-            c->held[i] = c->held[--c->nheld];
-    }
-    cairn_rpc_reply(rq, CAIRN_E_CANCELED, NULL, NULL, 0);
-}
-
-void scripted_hold(struct cairn_rpc_req *rq)
-{
-    struct scripted_cluster *c = of(rq)->c;
-
-    CAIRN_ASSERT(c->nheld < HELD_MAX);
-    rq->on_cancel = on_held_cancel;
-    rq->on_cancel_arg = c;
-    c->held[c->nheld++] = rq;
-}
-
-/* Before the answer: whoever hears it finds another that leads. */
-static void step_down(struct scripted_peer *n)
-{
-    uint64_t what = atomic_exchange(&n->steps_down, 0);
-
-    if (what != 0)
-        scripted_cluster_move(n->c, (uint32_t)(what >> 32), (uint32_t)what - 1);
-}
-
-static uint32_t ns_id(const struct scripted_peer *n)
-{
-    return FIRST_NS + atomic_load(&n->c->ns_made) - (atomic_load(&n->m.behind) ? 1 : 0);
-}
-
-/* True: it means another namespace than the one that is there, and was told so. */
-static bool means_another(struct cairn_rpc_req *rq)
-{
-    const ProtobufCFieldDescriptor *f = protobuf_c_message_descriptor_get_field_by_name(rq->method->request, "ns_id");
-    uint32_t id;
-
-    memcpy(&id, (const char *)rq->msg + f->offset, sizeof(id));
-    if (id == ns_id(of(rq)))
-        return false;
-    if (id > ns_id(of(rq)))
-        cairn_rpc_reply_err(rq, CAIRN_E_BUSY, "it is not known here yet");
-    else
-        cairn_rpc_reply_err(rq, id != 0 ? CAIRN_E_NOTFOUND : CAIRN_E_INVAL, "it was removed");
-    return true;
-}
-
-/* True: that is all that becomes of @rq. */
-static bool misbehaves(struct cairn_rpc_req *rq, enum scripted_fault fault)
-{
-    if (means_another(rq))
-        return true;
-    switch (fault) {
-    case SCRIPTED_MOVED:
-        step_down(of(rq));
-        cairn_rpc_reply_err(rq, CAIRN_E_MOVED, "as told");
-        return true;
-    case SCRIPTED_BUSY:
-        cairn_rpc_reply_err(rq, CAIRN_E_BUSY, "as told");
-        return true;
-    case SCRIPTED_DENIED:
-        cairn_rpc_reply_err(rq, CAIRN_E_DENIED, "as told");
-        return true;
-    case SCRIPTED_SILENT:
-        scripted_hold(rq);
-        return true;
-    case SCRIPTED_SLOW:
-        if (cairn_rpc_req_left_ns(rq, cairn_loop_now(&of(rq)->c->loop)) >=
-            atomic_load(&of(rq)->m.slow_ms) * CAIRN_NS_PER_MS)
-            return false;
-        scripted_hold(rq);
-        return true;
-    case SCRIPTED_DIE_BEFORE:
-        hang_up(rq);
-        return true;
-    default:
-        return false;
-    }
-}
-
-static void reply(struct cairn_rpc_req *rq, enum scripted_fault fault, int rc, const ProtobufCMessage *m,
-                  const struct iovec *p)
-{
-    if (fault == SCRIPTED_MOVED_AFTER)
-        step_down(of(rq));
-    if (fault == SCRIPTED_DIE_AFTER)
-        hang_up(rq);
-    else if (fault == SCRIPTED_MOVED_AFTER && p == NULL && m == NULL)
-        cairn_rpc_reply_err(rq, CAIRN_E_MOVED, "as told");
-    else
-        cairn_rpc_reply(rq, rc, m, p, p != NULL ? 1 : 0);
+    return scripted_values_get(&c->values, key.data, key.len);
 }
 
 static uint32_t slot_of(ProtobufCBinaryData key)
@@ -195,21 +24,19 @@ static int leads(const struct scripted_peer *n, uint32_t slot)
     return n->c->map.leaders[slot] == n->index ? 0 : CAIRN_E_BUSY;
 }
 
-/* ---- router ---- */
-
 static void ns_show(struct cairn_rpc_req *rq)
 {
     const Cairn__Wire__NsName *m = (const Cairn__Wire__NsName *)rq->msg;
     Cairn__Wire__Namespace r = CAIRN__WIRE__NAMESPACE__INIT;
 
     r.name = m->name;
-    r.id = ns_id(of(rq));
+    r.id = scripted_ns_id(scripted_peer_of(rq));
     r.embed_threshold = THRESHOLD;
     r.part_bytes = PART_BYTES;
     r.clustered = true;
     r.slots = SCRIPTED_SLOTS;
     r.first_slot = FIRST_SLOT;
-    r.write_once = of(rq)->c->write_once;
+    r.write_once = scripted_peer_of(rq)->c->write_once;
     cairn_rpc_reply(rq, 0, &r.base, NULL, 0);
 }
 
@@ -217,7 +44,7 @@ static void open_answer(struct cairn_rpc_req *rq, enum scripted_fault fault)
 {
     const Cairn__Wire__RouterOpen *m = (const Cairn__Wire__RouterOpen *)rq->msg;
     Cairn__Wire__RouterOpened r = CAIRN__WIRE__ROUTER_OPENED__INIT;
-    struct scripted_peer *n = of(rq);
+    struct scripted_peer *n = scripted_peer_of(rq);
     struct scripted_cluster *c = n->c;
     uint32_t slot = m->slot - FIRST_SLOT;
     int rc;
@@ -230,23 +57,23 @@ static void open_answer(struct cairn_rpc_req *rq, enum scripted_fault fault)
         r.ttl_ms = c->session_ttl_ms;
     }
     pthread_mutex_unlock(&c->mutex);
-    reply(rq, fault, rc, rc == 0 ? &r.base : NULL, NULL);
+    scripted_reply(rq, fault, rc, rc == 0 ? &r.base : NULL, NULL);
 }
 
 static void router_open(struct cairn_rpc_req *rq)
 {
-    struct scripted_peer *n = of(rq);
-    enum scripted_fault fault = fault_of(n);
+    struct scripted_peer *n = scripted_peer_of(rq);
+    enum scripted_fault fault = scripted_fault_of(n);
 
     atomic_fetch_add(&n->m.opens, 1);
-    if (!misbehaves(rq, fault))
+    if (!scripted_misbehaves(rq, fault))
         open_answer(rq, fault);
 }
 
 static void router_close(struct cairn_rpc_req *rq)
 {
     const Cairn__Wire__RouterClose *m = (const Cairn__Wire__RouterClose *)rq->msg;
-    struct scripted_peer *n = of(rq);
+    struct scripted_peer *n = scripted_peer_of(rq);
     struct scripted_cluster *c = n->c;
     uint32_t slot = m->slot - FIRST_SLOT;
     int rc;
@@ -260,7 +87,7 @@ static void router_close(struct cairn_rpc_req *rq)
     pthread_mutex_unlock(&c->mutex);
     if (rc == 0)
         atomic_fetch_add(&n->m.closes, 1);
-    reply(rq, SCRIPTED_NONE, rc, NULL, NULL);
+    scripted_reply(rq, SCRIPTED_NONE, rc, NULL, NULL);
 }
 
 void scripted_answer_opens(void *cluster)
@@ -303,10 +130,9 @@ static int write_one(struct scripted_peer *n, ProtobufCBinaryData key, const Cai
     }
     rc = v != NULL && (if_absent || c->write_once) && p != NULL ? CAIRN_E_EXISTS : 0;
     if (rc == 0 && p != NULL) {
-        scripted_put(c, key.data, key.len, p, len);
+        scripted_values_put(&c->values, key.data, key.len, p, len);
     } else if (rc == 0 && v != NULL) {
-        free(v->bytes);
-        v->bytes = NULL;
+        scripted_value_drop(v);
         v->stores++;
     }
     CAIRN_ASSERT(c->ndone < WRITES_MAX);
@@ -317,18 +143,18 @@ static int write_one(struct scripted_peer *n, ProtobufCBinaryData key, const Cai
 static void router_put(struct cairn_rpc_req *rq)
 {
     const Cairn__Wire__RouterPut *m = (const Cairn__Wire__RouterPut *)rq->msg;
-    struct scripted_peer *n = of(rq);
-    enum scripted_fault fault = fault_of(n);
+    struct scripted_peer *n = scripted_peer_of(rq);
+    enum scripted_fault fault = scripted_fault_of(n);
     int rc;
 
     atomic_fetch_add(&n->m.puts, 1);
-    if (misbehaves(rq, fault))
+    if (scripted_misbehaves(rq, fault))
         return;
     pthread_mutex_lock(&n->c->mutex);
     rc = write_one(n, m->key, m->rid, m->if_absent, rq->payload != NULL ? rq->payload : (const uint8_t *)"",
                    rq->payload_len, fault);
     pthread_mutex_unlock(&n->c->mutex);
-    reply(rq, fault, rc, NULL, NULL);
+    scripted_reply(rq, fault, rc, NULL, NULL);
 }
 
 /* @id 0: a free place. */
@@ -344,11 +170,11 @@ static struct scripted_upload *upload_of(struct scripted_peer *n, uint64_t id)
 static void router_part(struct cairn_rpc_req *rq)
 {
     const Cairn__Wire__RouterPart *m = (const Cairn__Wire__RouterPart *)rq->msg;
-    struct scripted_peer *n = of(rq);
+    struct scripted_peer *n = scripted_peer_of(rq);
     struct scripted_upload *u;
     int rc;
 
-    if (means_another(rq))
+    if (scripted_means_another(rq))
         return;
     pthread_mutex_lock(&n->c->mutex);
     rc = leads(n, slot_of(m->key));
@@ -383,13 +209,13 @@ static int commit_known(struct scripted_peer *n, const Cairn__Wire__RouterCommit
 static void router_commit(struct cairn_rpc_req *rq)
 {
     const Cairn__Wire__RouterCommit *m = (const Cairn__Wire__RouterCommit *)rq->msg;
-    struct scripted_peer *n = of(rq);
-    enum scripted_fault fault = fault_of(n);
+    struct scripted_peer *n = scripted_peer_of(rq);
+    enum scripted_fault fault = scripted_fault_of(n);
     struct scripted_upload *u;
     int rc;
 
     atomic_fetch_add(&n->m.commits, 1);
-    if (misbehaves(rq, fault))
+    if (scripted_misbehaves(rq, fault))
         return;
     pthread_mutex_lock(&n->c->mutex);
     u = upload_of(n, m->upload);
@@ -400,16 +226,16 @@ static void router_commit(struct cairn_rpc_req *rq)
         *u = (struct scripted_upload){ 0 };
     }
     pthread_mutex_unlock(&n->c->mutex);
-    reply(rq, fault, rc, NULL, NULL);
+    scripted_reply(rq, fault, rc, NULL, NULL);
 }
 
 static void router_abort(struct cairn_rpc_req *rq)
 {
     const Cairn__Wire__RouterAbort *m = (const Cairn__Wire__RouterAbort *)rq->msg;
-    struct scripted_peer *n = of(rq);
+    struct scripted_peer *n = scripted_peer_of(rq);
     struct scripted_upload *u;
 
-    if (means_another(rq))
+    if (scripted_means_another(rq))
         return;
     pthread_mutex_lock(&n->c->mutex);
     u = upload_of(n, m->upload);
@@ -422,16 +248,16 @@ static void router_abort(struct cairn_rpc_req *rq)
 static void router_delete(struct cairn_rpc_req *rq)
 {
     const Cairn__Wire__RouterKey *m = (const Cairn__Wire__RouterKey *)rq->msg;
-    struct scripted_peer *n = of(rq);
-    enum scripted_fault fault = fault_of(n);
+    struct scripted_peer *n = scripted_peer_of(rq);
+    enum scripted_fault fault = scripted_fault_of(n);
     int rc;
 
-    if (misbehaves(rq, fault))
+    if (scripted_misbehaves(rq, fault))
         return;
     pthread_mutex_lock(&n->c->mutex);
     rc = write_one(n, m->key, m->rid, false, NULL, 0, fault);
     pthread_mutex_unlock(&n->c->mutex);
-    reply(rq, fault, rc, NULL, NULL);
+    scripted_reply(rq, fault, rc, NULL, NULL);
 }
 
 /* Whether @n may tell of @key, and what there is. */
@@ -451,14 +277,14 @@ static void router_get(struct cairn_rpc_req *rq)
 {
     const Cairn__Wire__RouterGet *m = (const Cairn__Wire__RouterGet *)rq->msg;
     Cairn__Wire__RouterGetReply r = CAIRN__WIRE__ROUTER_GET_REPLY__INIT;
-    struct scripted_peer *n = of(rq);
-    enum scripted_fault fault = fault_of(n);
+    struct scripted_peer *n = scripted_peer_of(rq);
+    enum scripted_fault fault = scripted_fault_of(n);
     struct iovec p = { 0 };
     struct scripted_value *v;
     int rc;
 
     atomic_fetch_add(&n->m.gets, 1);
-    if (misbehaves(rq, fault))
+    if (scripted_misbehaves(rq, fault))
         return;
     pthread_mutex_lock(&n->c->mutex);
     rc = read_one(n, m->key, m->replica, &v);
@@ -466,7 +292,7 @@ static void router_get(struct cairn_rpc_req *rq)
         r.total = r.length = v->len;
         p = (struct iovec){ v->bytes, v->len };
     }
-    reply(rq, fault, rc, rc == 0 ? &r.base : NULL, rc == 0 ? &p : NULL);
+    scripted_reply(rq, fault, rc, rc == 0 ? &r.base : NULL, rc == 0 ? &p : NULL);
     pthread_mutex_unlock(&n->c->mutex);
 }
 
@@ -474,32 +300,32 @@ static void router_exists(struct cairn_rpc_req *rq)
 {
     const Cairn__Wire__RouterKey *m = (const Cairn__Wire__RouterKey *)rq->msg;
     Cairn__Wire__RouterExists r = CAIRN__WIRE__ROUTER_EXISTS__INIT;
-    struct scripted_peer *n = of(rq);
-    enum scripted_fault fault = fault_of(n);
+    struct scripted_peer *n = scripted_peer_of(rq);
+    enum scripted_fault fault = scripted_fault_of(n);
     struct scripted_value *v;
     int rc;
 
-    if (misbehaves(rq, fault))
+    if (scripted_misbehaves(rq, fault))
         return;
     pthread_mutex_lock(&n->c->mutex);
     rc = read_one(n, m->key, m->replica, &v);
     pthread_mutex_unlock(&n->c->mutex);
     r.exists = rc == 0;
     rc = rc == CAIRN_E_NOTFOUND ? 0 : rc;
-    reply(rq, fault, rc, rc == 0 ? &r.base : NULL, NULL);
+    scripted_reply(rq, fault, rc, rc == 0 ? &r.base : NULL, NULL);
 }
 
 static void router_mput(struct cairn_rpc_req *rq)
 {
     const Cairn__Wire__RouterMput *m = (const Cairn__Wire__RouterMput *)rq->msg;
     Cairn__Wire__KvStatuses r = CAIRN__WIRE__KV_STATUSES__INIT;
-    struct scripted_peer *n = of(rq);
-    enum scripted_fault fault = fault_of(n);
+    struct scripted_peer *n = scripted_peer_of(rq);
+    enum scripted_fault fault = scripted_fault_of(n);
     int32_t *status = calloc(m->n_keys, sizeof(*status));
     const uint8_t *at = rq->payload != NULL ? rq->payload : (const uint8_t *)"";
 
     atomic_fetch_add(&n->m.mputs, 1);
-    if (misbehaves(rq, fault)) {
+    if (scripted_misbehaves(rq, fault)) {
         free(status);
         return;
     }
@@ -512,7 +338,7 @@ static void router_mput(struct cairn_rpc_req *rq)
     pthread_mutex_unlock(&n->c->mutex);
     r.n_status = m->n_keys;
     r.status = status;
-    reply(rq, fault, 0, &r.base, NULL);
+    scripted_reply(rq, fault, 0, &r.base, NULL);
     free(status);
 }
 
@@ -520,14 +346,14 @@ static void router_mget(struct cairn_rpc_req *rq)
 {
     const Cairn__Wire__RouterMget *m = (const Cairn__Wire__RouterMget *)rq->msg;
     Cairn__Wire__RouterMgetReply r = CAIRN__WIRE__ROUTER_MGET_REPLY__INIT;
-    struct scripted_peer *n = of(rq);
-    enum scripted_fault fault = fault_of(n);
+    struct scripted_peer *n = scripted_peer_of(rq);
+    enum scripted_fault fault = scripted_fault_of(n);
     int64_t *lengths = calloc(m->n_keys, sizeof(*lengths));
     uint8_t *page = malloc(4 << 20);
     struct iovec payload = { page, 0 };
 
     atomic_fetch_add(&n->m.mgets, 1);
-    if (!misbehaves(rq, fault)) {
+    if (!scripted_misbehaves(rq, fault)) {
         pthread_mutex_lock(&n->c->mutex);
         for (size_t i = 0; i < m->n_keys; i++) {
             struct scripted_value *v;
@@ -542,7 +368,7 @@ static void router_mget(struct cairn_rpc_req *rq)
         pthread_mutex_unlock(&n->c->mutex);
         r.n_lengths = m->n_keys;
         r.lengths = lengths;
-        reply(rq, fault, 0, &r.base, &payload);
+        scripted_reply(rq, fault, 0, &r.base, &payload);
     }
     free(lengths);
     free(page);
@@ -552,25 +378,24 @@ static void router_list(struct cairn_rpc_req *rq)
 {
     const Cairn__Wire__RouterList *m = (const Cairn__Wire__RouterList *)rq->msg;
     Cairn__Wire__RouterListReply r = CAIRN__WIRE__ROUTER_LIST_REPLY__INIT;
-    struct scripted_peer *n = of(rq);
+    struct scripted_peer *n = scripted_peer_of(rq);
     struct scripted_cluster *c = n->c;
-    enum scripted_fault fault = fault_of(n);
+    enum scripted_fault fault = scripted_fault_of(n);
     ProtobufCBinaryData *keys = calloc(m->max, sizeof(*keys));
     uint64_t *lengths = calloc(m->max, sizeof(*lengths));
     uint32_t looked = 0;
 
     atomic_fetch_add(&n->m.lists, 1);
     CAIRN_ASSERT(m->max > 0);
-    if (!misbehaves(rq, fault)) {
+    if (!scripted_misbehaves(rq, fault)) {
         pthread_mutex_lock(&c->mutex);
-        for (size_t i = 0; i < c->nvalues; i++) {
-            struct scripted_value *v = &c->values[i];
+        for (size_t i = 0; i < c->values.n; i++) {
+            struct scripted_value *v = &c->values.all[i];
             ProtobufCBinaryData key = { v->key_len, v->key };
 
-            if (v->bytes == NULL || key.len < m->prefix.len ||
-                (m->prefix.len > 0 && memcmp(key.data, m->prefix.data, m->prefix.len) != 0) ||
+            if (v->bytes == NULL || !scripted_value_begins(v, m->prefix.data, m->prefix.len) ||
                 (fault != SCRIPTED_SAME_KEYS && m->after.len > 0 &&
-                 compare(key.data, key.len, m->after.data, m->after.len) <= 0))
+                 scripted_value_compare(v, m->after.data, m->after.len) <= 0))
                 continue;
             if (looked++ == m->max) {
                 r.more = true;
@@ -591,7 +416,7 @@ static void router_list(struct cairn_rpc_req *rq)
         r.n_lengths = r.n_keys;
         r.keys = keys;
         r.lengths = lengths;
-        reply(rq, fault, 0, &r.base, NULL);
+        scripted_reply(rq, fault, 0, &r.base, NULL);
         pthread_mutex_unlock(&c->mutex);
     }
     free(keys);

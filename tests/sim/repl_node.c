@@ -105,6 +105,12 @@ static void op_log_write(struct cairn_replica *r)
     log_start(s, &s->write_done);
 }
 
+static bool op_log_has_room(struct cairn_replica *r)
+{
+    (void)r;
+    return true;
+}
+
 static bool op_log_get(struct cairn_replica *r, uint64_t pos, struct cairn_log_entry *e)
 {
     const struct rw_entry *x;
@@ -379,6 +385,7 @@ static const struct cairn_replica_ops replica_ops = {
     .log_sync = op_log_sync,
     .log_write = op_log_write,
     .log_get = op_log_get,
+    .log_has_room = op_log_has_room,
     .send = op_send,
     .propose = op_propose,
     .apply = op_apply,

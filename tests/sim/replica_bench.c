@@ -4,7 +4,7 @@
 #include <stdlib.h>
 
 const struct cairn_replica_times bench_times = { .resend_ns = 100 * CAIRN_NS_PER_MS,
-                                                 .ack_ns = 500 * CAIRN_NS_PER_MS,
+                                                 .ack_ns = 1000 * CAIRN_NS_PER_MS,
                                                  .learner_ns = 300 * CAIRN_NS_PER_MS,
                                                  .session_ttl_ns = 120 * CAIRN_NS_PER_S };
 
@@ -37,6 +37,11 @@ static void op_log_sync(struct cairn_replica *r)
 static void op_log_write(struct cairn_replica *r)
 {
     bench_of(r)->writing = true;
+}
+
+static bool op_log_has_room(struct cairn_replica *r)
+{
+    return !bench_of(r)->has_no_room;
 }
 
 static bool op_log_get(struct cairn_replica *r, uint64_t pos, struct cairn_log_entry *e)
@@ -103,6 +108,7 @@ static const struct cairn_replica_ops ops = { .log_append = op_log_append,
                                               .log_sync = op_log_sync,
                                               .log_write = op_log_write,
                                               .log_get = op_log_get,
+                                              .log_has_room = op_log_has_room,
                                               .send = op_send,
                                               .propose = op_propose,
                                               .apply = op_apply,

@@ -17,7 +17,7 @@ struct bench {
     struct cairn_sm_set machines;
     struct cairn_log_entry log[BENCH_LOG_MAX]; /* from position 1 */
     uint64_t end, applying;                    /* applying: the newest that apply() was told of */
-    bool syncing, writing, has_no_lease, has_failed, wiped;
+    bool syncing, writing, has_no_lease, has_failed, has_no_room, wiped;
     uint32_t cuts, views, said[BENCH_KINDS];
     struct cairn_repl_msg last[BENCH_KINDS]; /* its arrays are gone */
     struct cairn_change proposed;

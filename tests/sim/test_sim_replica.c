@@ -346,6 +346,32 @@ static void alone_it_needs_no_lease(void **state)
     assert_int_equal(b->r.sm.state, REPLICA_PAUSED);
 }
 
+/* Two members owe an answer when the replica stands still, perhaps with the whole machine: nothing follows from that, for
+ * neither, though one is heard first. Who says nothing while it looks is not waited for. */
+static void silence_while_it_stood_still_does_not_count(void **state)
+{
+    static int rc; /* until the bench ends */
+    static struct cairn_repl_write w = { .kind = CAIRN_ENTRY_WRITE, .done = on_write, .arg = &rc };
+    struct bench *b = *state;
+
+    bench_learn(b, 1, CAIRN_SLOT_ACTIVE, self, WITH(n1, n2));
+    bench_disk(b);
+    bench_ack(b, n1, 1, b->end);
+    bench_ack(b, n2, 1, b->end);
+    bench_apply_all(b);
+    assert_int_equal(b->r.sm.state, REPLICA_ACTIVE);
+    assert_int_equal(cairn_replica_write(&b->r, &w), 0);
+    world_run_until(b->world, world_now_ns(b->world) + bench_times.resend_ns);
+    world_stall(b->world, 0, 10 * bench_times.ack_ns);
+    world_run_until(b->world, world_now_ns(b->world) + 10 * bench_times.ack_ns - 1);
+    bench_ack(b, n2, 1, b->end);
+    world_run_until(b->world, world_now_ns(b->world) + bench_times.resend_ns);
+    assert_int_equal(b->proposed.kind, 0);
+    world_run_until(b->world, world_now_ns(b->world) + bench_times.ack_ns);
+    assert_int_equal(b->proposed.kind, CAIRN_CHANGE_REMOVE);
+    assert_true(cairn_who_is(b->proposed.who, n1));
+}
+
 /* Somebody speaks of another generation of the map: there, another may lead what this one has alone in a history that
  * is lost. A later epoch of its own says nothing of the kind. */
 static void alone_in_a_lost_history_it_ceases(void **state)
@@ -392,6 +418,49 @@ static void who_asks_for_another_is_not_alone(void **state)
     assert_int_equal(cairn_replica_may_read(&b->r), CAIRN_E_BUSY);
     bench_learn_since(b, 2, 1, CAIRN_SLOT_ACTIVE, self, &(struct cairn_who){ 0 });
     assert_int_equal(write_alone(b, &w), 0);
+}
+
+/* The learner's process is another by now: it is not asked for once more until that one speaks. */
+static void who_was_refused_for_its_incarnation_speaks_first(void **state)
+{
+    const struct cairn_who later = { n1.node, n1.inc + 1 };
+    struct bench *b = *state;
+    struct cairn_change asked;
+
+    lead_alone(b);
+    cairn_replica_receive(&b->r, &(struct cairn_repl_msg){
+                                     .kind = CAIRN_REPL_MATCH, .from = n1, .to = self, .epoch = 1 }); /* a learner */
+    bench_ack(b, n1, 1, b->end);
+    asked = b->proposed;
+    assert_int_equal(asked.kind, CAIRN_CHANGE_JOIN);
+    b->proposed = (struct cairn_change){ 0 };
+    cairn_replica_on_verdict(&b->r, &asked, CAIRN_VERDICT_REFUSED_INC, NULL);
+    world_run_until(b->world, world_now_ns(b->world) + 10 * bench_times.ack_ns);
+    assert_int_equal(b->proposed.kind, 0);
+    cairn_replica_receive(&b->r,
+                          &(struct cairn_repl_msg){ .kind = CAIRN_REPL_MATCH, .from = later, .to = self, .epoch = 1 });
+    bench_ack(b, later, 1, b->end);
+    assert_int_equal(b->proposed.kind, CAIRN_CHANGE_JOIN);
+    assert_true(cairn_who_is(b->proposed.who, later));
+}
+
+/* Who is said to be gone is given up sooner, unless it speaks. */
+static void less_silence_is_enough_where_there_is_doubt(void **state)
+{
+    struct bench *b = *state;
+
+    bench_learn(b, 1, CAIRN_SLOT_ACTIVE, self, WITH(n1));
+    bench_disk(b);
+    bench_ack(b, n1, 1, b->end);
+    bench_apply_all(b);
+    for (int speaks = 1; speaks >= 0; speaks--) {
+        cairn_replica_doubt(&b->r, n1.node);
+        world_run_until(b->world, world_now_ns(b->world) + 3 * bench_times.resend_ns);
+        if (speaks)
+            bench_ack(b, n1, 1, b->end);
+        world_run_until(b->world, world_now_ns(b->world) + bench_times.ack_ns - 4 * bench_times.resend_ns);
+        assert_int_equal(b->proposed.kind, speaks ? 0 : CAIRN_CHANGE_REMOVE);
+    }
 }
 
 /* What the others have, in memory, counts when it is written here; also when the other is gone that has not
@@ -461,8 +530,11 @@ int main(void)
         cmocka_unit_test_setup_teardown(alone_it_waits_for_nobody, bench_begin, bench_end),
         cmocka_unit_test_setup_teardown(who_ceases_is_nobody, bench_begin, bench_end),
         cmocka_unit_test_setup_teardown(alone_it_needs_no_lease, bench_begin, bench_end),
+        cmocka_unit_test_setup_teardown(silence_while_it_stood_still_does_not_count, bench_begin, bench_end),
         cmocka_unit_test_setup_teardown(alone_in_a_lost_history_it_ceases, bench_begin, bench_end),
         cmocka_unit_test_setup_teardown(who_asks_for_another_is_not_alone, bench_begin, bench_end),
+        cmocka_unit_test_setup_teardown(who_was_refused_for_its_incarnation_speaks_first, bench_begin, bench_end),
+        cmocka_unit_test_setup_teardown(less_silence_is_enough_where_there_is_doubt, bench_begin, bench_end),
         cmocka_unit_test_setup_teardown(what_counts_is_written_here, bench_begin, bench_end),
         cmocka_unit_test_setup_teardown(who_has_no_lease_cleans_nothing, bench_begin, bench_end),
         cmocka_unit_test_setup_teardown(commits_are_heard_without_room, bench_begin, bench_end),

@@ -24,10 +24,10 @@ static void settle(struct bench *b)
 }
 
 /* The only replica, which nobody else makes tick. */
-static void lead_alone(struct bench *b)
+static void lead_alone_in(struct bench *b, uint64_t epoch)
 {
-    const struct cairn_slot_record rec = { .epoch = 1,
-                                           .since = 1,
+    const struct cairn_slot_record rec = { .epoch = epoch,
+                                           .since = epoch,
                                            .state = CAIRN_SLOT_ACTIVE,
                                            .primary = self,
                                            .nreplicas = 1,
@@ -38,6 +38,11 @@ static void lead_alone(struct bench *b)
     assert_int_equal(cairn_replica_learn(&b->r, &rec), 0);
     settle(b);
     assert_int_equal(b->r.sm.state, REPLICA_ACTIVE);
+}
+
+static void lead_alone(struct bench *b)
+{
+    lead_alone_in(b, 1);
 }
 
 static int ask(struct bench *b, struct cairn_repl_write *w)
@@ -148,6 +153,54 @@ static void ticks_end_the_idle_ones(void **state)
     assert_int_equal(b->r.sessions.n, 0);
 }
 
+/* Clients have come and gone since the last checkpoint, more than may be there at a time. A start has them all in its
+ * log, none of them applied; and whoever leads then keeps to the bound, and comes below it. */
+static void a_log_may_have_more_of_them_than_may_be(void **state)
+{
+    enum { GONE = CAIRN_SESSIONS_MAX / 4 };
+    struct bench *b = *state;
+    struct cairn_repl_write w;
+    uint64_t pos = 1;
+
+    bench_append_here(b, bench_start(1, pos));
+    for (int i = 0; i < CAIRN_SESSIONS_MAX + GONE; i++) {
+        struct cairn_log_entry open = { .at = { 1, ++pos }, .kind = CAIRN_ENTRY_OPEN }, end = open;
+
+        bench_append_here(b, open);
+        if (i >= GONE)
+            continue;
+        end = (struct cairn_log_entry){ .at = { 1, ++pos }, .kind = CAIRN_ENTRY_EXPIRE, .rid.session = open.at };
+        bench_append_here(b, end);
+    }
+    assert_int_equal(b->r.sessions.n, CAIRN_SESSIONS_MAX + GONE);
+    lead_alone_in(b, 2);
+    assert_int_equal(b->r.sessions.n, CAIRN_SESSIONS_MAX);
+    assert_int_equal(open_one(b, &w), CAIRN_E_BUSY);
+    run_s(b, 121);
+    assert_true(b->r.sessions.n < CAIRN_SESSIONS_MAX);
+    assert_int_equal(open_one(b, &w), 0);
+    assert_int_equal(write_in(b, w.at, 1), 0);
+}
+
+/* Entries that end sessions wait for room like others: a log that cannot take one would be the end of the node. */
+static void they_end_when_the_log_has_room(void **state)
+{
+    struct bench *b = *state;
+    struct cairn_repl_write w;
+    uint64_t end;
+
+    lead_alone(b);
+    assert_int_equal(open_one(b, &w), 0);
+    end = b->end;
+    b->has_no_room = true;
+    run_s(b, 200);
+    assert_int_equal(b->end, end);
+    assert_true(is_there(b, w.at));
+    b->has_no_room = false;
+    run_s(b, 1);
+    assert_false(is_there(b, w.at));
+}
+
 /* Where the primary may not answer it hears its clients all the same: a pause is none of theirs. */
 static void who_is_refused_for_a_while_is_not_idle(void **state)
 {
@@ -211,6 +264,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         CASE(the_idle_ones_make_room),
         CASE(ticks_end_the_idle_ones),
+        CASE(a_log_may_have_more_of_them_than_may_be),
+        CASE(they_end_when_the_log_has_room),
         CASE(a_client_may_end_its_session),
         CASE(who_is_refused_for_a_while_is_not_idle),
     };

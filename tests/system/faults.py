@@ -103,7 +103,7 @@ class Faults(Case):
             self.all.append(node.start())
         self.coordinator()
         for name, (more, _) in NAMESPACES.items():
-            self.ok(self.all[0].cairn("ns", "create", "--replicas", str(replicas), *more, name))
+            self.ok(self.all[0].cairn("ns", "create", "--if-missing", "--replicas", str(replicas), *more, name))
             for node in self.all:
                 wait_for("namespace " + name, lambda n=node: n.cairn("ns", "show", name).code == 0)
 

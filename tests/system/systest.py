@@ -6,10 +6,12 @@ and has a deadline.
 """
 
 import fcntl
+import functools
 import glob
 import json
 import os
 import pty
+import random
 import select
 import shutil
 import signal
@@ -28,9 +30,14 @@ CAIRN = os.path.join(BUILD, "bin", "cairn")
 CAIRND = os.path.join(BUILD, "bin", "cairnd")
 # Sanitizers make everything slower; a deadline is there to end a hang, not to measure.
 DEADLINE_S = 120
+SHOWN = 8000  # of the end of a log, where a test has failed
 
 OK, FAILED, USAGE, UNREACHABLE, DENIED, DEGRADED, TIMEOUT = range(7)
 SANITIZER = 99  # tests/run sees to that
+
+
+class NotSaid(AssertionError):
+    """A program gave no document."""
 
 
 class Result:
@@ -42,7 +49,7 @@ class Result:
         try:
             return json.loads(self.out)
         except json.JSONDecodeError:
-            raise AssertionError("no JSON: %s" % self) from None
+            raise NotSaid("no JSON: %s" % self) from None
 
     def __str__(self):
         return "exit %d\nstdout: %s\nstderr: %s" % (self.code, self.out[:4000], self.err[:4000])
@@ -89,12 +96,28 @@ def on_terminal(argv, env, columns=0):
 
 
 def wait_for(what, condition, seconds=DEADLINE_S):
+    """Nor does a condition hold as long as what it looks for is not in a document: nobody coordinates, or another node does."""
     began = time.monotonic()
-    while not condition():
+    while True:
+        missing = None
+        try:
+            if condition():
+                return
+        except (NotSaid, LookupError, StopIteration) as e:
+            missing = e
         waited = time.monotonic() - began
         if waited > seconds:
-            raise AssertionError("waited %d s for %s" % (seconds, what))
+            raise AssertionError("waited %d s for %s" % (seconds, what)) from missing
         time.sleep(0.01 if waited < 1 else 0.1)  # most start a program, and what is waited for needs the processor
+
+
+def tries(what, seconds=DEADLINE_S):
+    """For stories whose fault may come too late: told again and again, until one is left by `break`, or the time is over."""
+    until, n = time.monotonic() + seconds, 0
+    while n < 3 or time.monotonic() < until:
+        yield n
+        n += 1
+    raise AssertionError("%d tries, and never %s" % (n, what))
 
 
 def judge_histories(paths):
@@ -135,12 +158,12 @@ class Node:
     def start(self, *more):
         self.spawn(*more)
         try:
-            ready = self.cairn("wait-ready", "--timeout", "%ds" % DEADLINE_S) if self.process.poll() is None else None
+            ready = self.cairn("wait-ready", "--timeout", "%ds" % DEADLINE_S, timeout=2 * DEADLINE_S) if self.process.poll() is None else None
         finally:
             if self.process.poll() is not None:
-                raise AssertionError("the node ended with %s:\n%s" % (self.process.returncode, self.log()))
+                raise AssertionError("the node ended with %s:\n%s" % (self.process.returncode, self.log()[-SHOWN:]))
         if ready.code != OK:
-            raise AssertionError("the node is not ready: %s\n%s" % (ready, self.log()))
+            raise AssertionError("the node is not ready: %s\n%s" % (ready, self.log()[-SHOWN:]))
         return self
 
     def stop(self, sig=signal.SIGTERM):
@@ -167,7 +190,7 @@ class Node:
 
     def log(self):
         with open(self.log_path, errors="replace") as f:
-            return f.read()[-8000:]
+            return f.read()
 
     def cairn(self, *args, **kw):
         kw.setdefault("env", clean_env(CAIRN_WORKSPACE=self.workspace))
@@ -197,9 +220,9 @@ class Case(unittest.TestCase):
                 continue
             log = node.log()
             if "Sanitizer" in log or "runtime error" in log or "assertion" in log.lower():
-                sanitizer.append(log)
+                sanitizer.append(log[-SHOWN:])
             if failed:
-                sys.stderr.write("--- %s\n%s\n%s" % (node.log_path, log, stacks))
+                sys.stderr.write("--- %s\n%s\n%s" % (node.log_path, log[-SHOWN:], stacks))
         shutil.rmtree(self.base, ignore_errors=True)
         if sanitizer:
             raise AssertionError("a node reported a defect:\n" + "\n".join(sanitizer))
@@ -219,10 +242,21 @@ class Case(unittest.TestCase):
             f.write(data)
         return full
 
+    def small_disk(self, megabytes):
+        """A file system of its own, in memory. The test is skipped where none may be mounted."""
+        disk = self.path("small%d" % megabytes)
+        os.mkdir(disk)
+        mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=%dm,mode=0700" % megabytes, "cairn-test", disk],
+                                 capture_output=True, text=True)
+        if mounted.returncode != 0:
+            self.skipTest("no small disk: " + mounted.stderr.partition("\n")[0])
+        self.addCleanup(subprocess.run, ["umount", "-l", disk], check=True)
+        return disk
+
     def change_while_read(self, path, change, *argv, before=lambda: None):
         """Runs the CLI, and changes a large file as soon as it has opened that. Its result, if it noticed; @before is done
         each time, since one that opened the file and looked at it later has stored it as it was then."""
-        for _ in range(20):
+        for _ in tries("a change before the file was read"):
             before()
             with open(path, "wb") as f:
                 f.truncate(512 << 20)
@@ -241,7 +275,6 @@ class Case(unittest.TestCase):
             out, err = p.communicate(timeout=DEADLINE_S)
             if p.returncode != OK:
                 return Result(subprocess.CompletedProcess(argv, p.returncode, out, err))
-        self.fail("every file was read before it was changed")
 
     def flip(self, data, marker):
         """A byte of @marker changes on the disk below @data, where it is once."""
@@ -269,10 +302,45 @@ class Case(unittest.TestCase):
         return result
 
 
+def again_if_another_is_elected(story):
+    """For a test that looks at who was elected at its begin: it is told from there once more when another was elected amid it."""
+    @functools.wraps(story)
+    def told(self):
+        for _ in tries("a story in which nobody else was elected"):
+            try:
+                return story(self)
+            except AssertionError:
+                if sum(node.log().count("this node coordinates the cluster") for node in self.nodes) <= 1:
+                    raise
+            self.doCleanups()
+            self.setUp()
+
+    return told
+
+
+def free_ports(n):
+    """Free for streams and for packets, on every address, and unlike each other. They are below those that the kernel gives to
+    whoever wants any: what was free a moment ago is no other test's by now, nor while a node that listens there is started anew."""
+    with open("/proc/sys/net/ipv4/ip_local_port_range") as f:
+        first = int(f.read().split()[0])
+    ports = []
+    for _ in tries("%d free ports" % n):
+        port = random.randrange(first // 3, first)
+        with socket.socket() as tcp, socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as udp:
+            try:
+                tcp.bind(("0.0.0.0", port))
+                udp.bind(("0.0.0.0", port))
+            except OSError:
+                continue
+        if port not in ports:
+            ports.append(port)
+        if len(ports) == n:
+            break
+    return ports
+
+
 def free_port():
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        return s.getsockname()[1]
+    return free_ports(1)[0]
 
 
 def listens(process, port):

@@ -51,7 +51,7 @@ class Killed(MovesCase):
         wait_for("all that moves", lambda: self.is_settled(first))
 
         # Who coordinates: another one takes the moves over.
-        victim = next(n for n in self.all if self.coordinates(n))
+        victim = self.coordinator()
         drained, other = [n for n in self.all if n is not victim][:2]
         self.ok(self.cairn(other, "drain", drained.name))
         self.amid(other, drained.name, 480, 100)
@@ -80,10 +80,14 @@ class Killed(MovesCase):
         third.start()
         wait_for("its share", lambda: self.member(first, "n3")["slots"] > SLOTS // 2)
         wait_for("all that moves", lambda: self.is_settled(first))
-        members = self.members(first)
-        shares = [members[n]["slots"] for n in ("n1", "n2", "n3")]
-        for share, weight in zip(shares, (100, 100, 300)):
-            self.assertLess(abs(share - SLOTS * weight / 500), SLOTS / 20, members)
+        shares = []
+
+        def by_weight():
+            members = self.members(first)
+            shares[:] = [members[n]["slots"] for n in ("n1", "n2", "n3")]
+            return all(abs(share - SLOTS * weight / 500) < SLOTS / 20 for share, weight in zip(shares, (100, 100, 300)))
+
+        wait_for("shares by weight", by_weight)
         self.assert_whole(first, source)
 
         # Six of ten values are its own now.

@@ -4,7 +4,7 @@ import os
 import shutil
 
 from faults import Faults, main
-from systest import wait_for
+from systest import again_if_another_is_elected, wait_for
 
 SLOTS = 1024  # of a class: cluster.slots
 
@@ -16,6 +16,7 @@ class Map(Faults):
         self.settings = ['providers=[{type: kv, name: kv}, {type: extent, name: extent}, {type: group, name: group, listen: '
                          '"udp://ADDRESS:4711", directory: "%s"}]' % self.path("group")]
 
+    @again_if_another_is_elected
     def test_one_that_cannot_talk_to_the_coordinator_learns_of_others(self):
         self.begin(settings=self.settings)
         self.whole()
@@ -48,6 +49,7 @@ class Map(Faults):
         self.network.heal()
         self.whole()
 
+    @again_if_another_is_elected
     def test_one_that_starts_reads_little_of_the_store(self):
         """And one that is new: what there is of slots and members the others tell it."""
         self.begin(settings=[*self.settings, "cluster.lost_after=8s"])

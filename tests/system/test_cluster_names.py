@@ -15,7 +15,7 @@ class Names(ClusterCase):
     def cairn(self, node, *args):
         return node.cairn("--key", self.path("key"), *args)
 
-    def create(self, node, name):
+    def make(self, node, name):
         self.ok(self.cairn(node, "ns", "create", "--replicas", "2", name))
 
     def remove(self, node, name):
@@ -29,21 +29,21 @@ class Names(ClusterCase):
         self.begin()
         first = self.coordinator()
         stopped, third = (n for n in self.all if n is not first)
-        self.create(first, "before")
+        self.make(first, "before")
         wait_for("slots that stay where they are", lambda: self.is_whole() and self.is_spread())
         stopped.process.send_signal(signal.SIGSTOP)
         try:
-            self.create(first, "gone")
+            self.make(first, "gone")
             self.remove(first, "gone")
-            self.create(first, "again")
+            self.make(first, "again")
             self.remove(first, "again")
-            self.create(first, "again")
-            self.create(first, "last")
+            self.make(first, "again")
+            self.make(first, "last")
         finally:
             stopped.process.send_signal(signal.SIGCONT)
         wait_for("the last namespace", lambda: self.has(stopped, "last"))
         wait_for("the end of the first", lambda: not self.has(stopped, "gone"))
-        self.create(stopped, "gone")
+        self.make(stopped, "gone")
         self.remove(stopped, "gone")
         for node in self.all:
             wait_for("the end of it at " + node.name, lambda n=node: self.cairn(n, "ns", "show", "gone").code == FAILED)

@@ -78,8 +78,7 @@ class Nearest(ClusterCase):
         self.coordinator()
         n1, n2, n3 = self.all
         self.key = ("--key", self.path("key"))
-        wait_for("a namespace",
-                 lambda: n1.cairn(*self.key, "ns", "create", "--replicas", "3", "--write-once", "data").code == OK)
+        self.create("data", 3, "--write-once")
         wait_for("whole slots", self.is_spread)
         for i in range(KEYS):
             self.ok(n1.cairn(*self.key, "put", "-v", "v%d" % i, "data", "k%d" % i))

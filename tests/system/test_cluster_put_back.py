@@ -7,7 +7,7 @@ import shutil
 import unittest
 import urllib.request
 
-from systest import CAIRN, FAILED, Case, Etcd, main, run, wait_for
+from systest import CAIRN, DEADLINE_S, FAILED, Case, Etcd, main, run, wait_for
 
 
 @unittest.skipUnless(shutil.which("etcd"), "etcd is not installed")
@@ -115,8 +115,7 @@ class PutBack(Etcd, Case):
         self.expect_nobody_restarted()
         self.expect("data", "early", 8)
         self.expect("data", "late", 8)
-        for node in self.members.values():
-            wait_for("its end", lambda n=node: n.cairn("--key", self.path("key"), "ns", "show", "later").code == FAILED)
+        self.is_gone("later")
         status = self.seen(self.members["c"])
         self.assertGreater(status["map_put_back"]["lost_up_to"], status["map_put_back"]["to"])
         self.assertIn("put back", self.cli("map", "--log").out)
@@ -194,7 +193,8 @@ class PutBack(Etcd, Case):
         self.ok(run(*argv, stdin=document.encode()))
         for node in self.members.values():
             node.start()
-        self.ok(self.members["b"].cairn("--key", self.path("key"), "wait-ready", "--whole", "--timeout", "30s"))
+        self.ok(self.members["b"].cairn("--key", self.path("key"), "wait-ready", "--whole", "--timeout", "%ds" % DEADLINE_S,
+                                        timeout=2 * DEADLINE_S))
         self.expect("data", "early", 8)
 
     def test_one_that_is_sent_to_an_empty_map_says_so(self):
@@ -225,7 +225,7 @@ class PutBack(Etcd, Case):
         self.start_on(document)
         self.expect("data", "early", 8)
         self.expect("data", "late", 8)
-        self.fails(self.members["b"].cairn("--key", self.path("key"), "ns", "show", "later"), FAILED)
+        self.is_gone("later")
         # The same name is another namespace.
         self.cli("ns", "create", "--replicas", "2", "later")
         self.assertEqual(self.cli("ls", "later").out, "")
@@ -258,11 +258,15 @@ class PutBack(Etcd, Case):
         self.put_back(None)
         self.whole(3, generation=1)
         self.expect_nobody_restarted()
-        self.fails(self.members["b"].cairn("--key", self.path("key"), "ns", "show", "data"), FAILED)
+        self.is_gone("data")
         self.cli("ns", "create", "--replicas", "2", "data")
         self.put("data", "again", 8)
         self.whole(3, generation=1)
         self.expect("data", "again", 8)
+
+    def is_gone(self, name):
+        for node in self.members.values():
+            wait_for("its end", lambda n=node: n.cairn("--key", self.path("key"), "ns", "show", name).code == FAILED)
 
     def ids(self):
         """Of namespaces, as the nodes have something of them."""

@@ -6,7 +6,7 @@ import shutil
 import unittest
 
 from histories import Histories
-from systest import DEGRADED, OK, TIMEOUT, UNREACHABLE, main, wait_for
+from systest import DEADLINE_S, DEGRADED, OK, TIMEOUT, UNREACHABLE, main, wait_for
 from test_cluster import ClusterCase
 
 AWAY = "the map store cannot be reached"
@@ -19,9 +19,7 @@ class Store(Histories, ClusterCase):
         self.begin(conf={"cluster": cluster})
         self.coordinator()
         for replicas, name in ((1, "alone"), (2, "both")):
-            self.ok(self.cairn(self.all[0], "ns", "create", "--replicas", str(replicas), name))
-            for node in self.all:
-                wait_for("namespace " + name, lambda n=node, x=name: self.cairn(n, "ns", "show", x).code == OK)
+            self.create(name, replicas)
         wait_for("slots that stay where they are", lambda: self.is_spread() and
                  self.seen(self.coordinator())["slots"]["all"] == 2 * SLOTS)
 
@@ -92,7 +90,7 @@ class Store(Histories, ClusterCase):
         # What has another replica waits, and its clients are told why; the map cannot be changed.
         for i, what in enumerate((("put", "-v", "lost", "both", "key0"), ("put", "-v", "lost", "both", "other"),
                                   ("get", "both", "key1"))):
-            self.fails(self.cairn(self.all[i], "--timeout", "2s", *what), TIMEOUT, AWAY)
+            self.is_told_why(self.all[i], *what)
             self.fails(self.cairn(self.all[i], "ns", "create", "third"), UNREACHABLE, AWAY)
 
         # It is back, nothing is lost, and nothing was done of what was refused.
@@ -102,22 +100,36 @@ class Store(Histories, ClusterCase):
             self.expect(node, "both", values["both"])
             self.put(node, "both", "after", node.name)
         history.process.stdin.close()
-        self.assertEqual(history.process.wait(60), 0)
+        self.assertEqual(history.process.wait(DEADLINE_S), 0)
         print(self.judge([history], 9, "alone"), flush=True)
+
+    def is_told_why(self, node, *what):
+        """If the node had the time to say so before the client's patience ended."""
+        told = []
+
+        def is_said():
+            told.append(self.cairn(node, "--timeout", "3s", *what))
+            self.assertNotEqual(told[-1].code, OK, str(told[-1]))
+            return AWAY in told[-1].err
+
+        wait_for("why it waits", is_said)
+        self.assertEqual(told[-1].code, TIMEOUT, str(told[-1]))
 
     def test_leases_outlast_a_short_absence(self):
         """Whoever has a lease goes on with all of its slots; who coordinates has none beyond its term."""
         self.begin_with(lease="60s")
-        first = self.coordinator()
-        led = {}
+        led = {node.name: [] for node in self.all}
         for i in range(60):
-            where = self.ok(self.cairn(first, "where", "both", "k%d" % i, "--json")).json
-            led.setdefault(where["primary"], []).append("k%d" % i)
-        keys = [k for node in self.all if node is not first for k in led.get(node.name, ())][:12]
-        self.assertEqual(len(keys), 12, led)
-        self.put(first, "both", keys[0], "before")
+            where = self.ok(self.cairn(self.all[0], "where", "both", "k%d" % i, "--json")).json
+            led[where["primary"]].append("k%d" % i)
+        self.assertGreaterEqual(min(len(keys) for keys in led.values()), 2, led)
+        for keys in led.values():
+            self.put(self.all[0], "both", keys[0], "before")
         self.kill_store()
-        wait_for("the end of the term", lambda: self.seen(first)["lease_ms"] == 0)
+        ended = []
+        wait_for("the end of the term", lambda: ended.extend(n for n in self.all if self.seen(n)["lease_ms"] == 0) or ended)
+        first = ended[0]
+        keys = [k for node in self.all if node is not first for k in led[node.name][:2]]  # few: a lease is over after a minute
         for node in self.all:
             values = {key: "%s at %s" % (key, node.name) for key in keys}
             for key, value in values.items():

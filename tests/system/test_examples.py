@@ -5,30 +5,12 @@ import glob
 import os
 import re
 import shutil
-import socket
 import subprocess
 import unittest
 
-from systest import CAIRN, CAIRND, OK, SOURCE, Case, clean_env, main, run, wait_for
+from systest import CAIRN, CAIRND, OK, SOURCE, Case, clean_env, free_ports, main, run, wait_for
 
 EXAMPLES = os.path.join(SOURCE, "deploy", "examples")
-
-
-def free_ports(n):
-    """Free for streams and for packets, on all of 127.0.0.0/8, and unlike each other."""
-    sockets, ports = [], []
-    while len(ports) < n:
-        tcp, udp = socket.socket(), socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-        sockets += [tcp, udp]
-        tcp.bind(("0.0.0.0", 0))
-        try:
-            udp.bind(("0.0.0.0", tcp.getsockname()[1]))
-        except OSError:
-            continue
-        ports.append(tcp.getsockname()[1])
-    for s in sockets:
-        s.close()
-    return ports
 
 
 class Examples(Case):

@@ -1,7 +1,7 @@
 """Faults of the network between real nodes: cuts, whole, partial and one way; losses; packets late, twice, in any order."""
 
 from faults import Faults, main
-from systest import wait_for
+from systest import tries, wait_for
 
 
 class Network(Faults):
@@ -14,6 +14,27 @@ class Network(Faults):
     def await_another(self, first):
         others = self.others(first)
         wait_for("another coordinator", lambda: any(self.status(n)["coordinates"] for n in others))
+
+    def while_one_coordinates(self, cut):
+        """A cut between those that it chose; another, where somebody else was elected before it had its consequence."""
+        for _ in tries("a cut that had its consequence"):
+            if cut():
+                break
+            self.network.heal()
+            self.whole()
+        self.heals()
+
+    def silence(self, cut):
+        """Cuts somebody off from the coordinator, so that it is without a lease."""
+        def is_without_lease():
+            first = self.coordinator()
+            other = self.others(first)[0]
+            cut(first, other)
+            wait_for("%s to be without a lease" % other.name, lambda: self.status(other)["lease_ms"] == 0 or
+                     not self.status(first)["coordinates"])
+            return self.status(other)["lease_ms"] == 0 and self.status(first)["coordinates"]
+
+        self.while_one_coordinates(is_without_lease)
 
     def await_silence(self, node):
         wait_for("%s to be without a lease" % node.name, lambda: self.status(node)["lease_ms"] == 0)
@@ -36,19 +57,19 @@ class Network(Faults):
         self.heals()
 
         # Who leads a slot with the other behind it does without that.
-        first = self.coordinator()
-        a, b = self.others(first)
-        self.network.cut([a.name], [b.name])
-        wait_for("both to do without the other", lambda: self.lacking(first) == {a.name, b.name})
-        self.heals()
+        def both_do_without_the_other():
+            first = self.coordinator()
+            a, b = self.others(first)
+            self.network.cut([a.name], [b.name])
+            wait_for("both to do without the other", lambda: self.lacking(first) == {a.name, b.name} or
+                     not self.status(first)["coordinates"])
+            return self.lacking(first) == {a.name, b.name}
+
+        self.while_one_coordinates(both_do_without_the_other)
 
         # It hears everybody, and the coordinator does not hear it; then the other way about.
-        self.network.cut_one_way(a.name, first.name)
-        self.await_silence(a)
-        self.heals()
-        self.network.cut_one_way(first.name, b.name)
-        self.await_silence(b)
-        self.heals()
+        self.silence(lambda first, other: self.network.cut_one_way(other.name, first.name))
+        self.silence(lambda first, other: self.network.cut_one_way(first.name, other.name))
 
         # The coordinator has everybody but the store.
         first = self.coordinator()

@@ -74,12 +74,7 @@ class Nodes(Faults):
 
     def test_full_disk(self):
         """New data is refused by who leads its slot, at once, and all goes on when there is room again."""
-        small = self.path("small")
-        os.mkdir(small)
-        mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=512m", "cairn-test", small], capture_output=True, text=True)
-        if mounted.returncode != 0:
-            self.skipTest("no small disk: " + mounted.stderr.strip())
-        self.addCleanup(subprocess.run, ["umount", "-l", small], check=True)
+        small = self.small_disk(512)
         self.begin(node_args={"n2": {"data": os.path.join(small, "data")}}, settings=("cluster.checkpoint_interval=1s",))
         self.load()
         there = ["there-%d" % i for i in range(20)]
@@ -95,8 +90,8 @@ class Nodes(Faults):
         self.fill(small)
         time.sleep(2 * LEASE_S)  # a node that had ended would be missed by then
         self.assertEqual([self.status(n)["failed"] for n in self.all], [False] * 3)
-        self.assertEqual([self.status(n)["health"] for n in self.all], ["ok", "readonly", "ok"])
-        self.assertIn("disk is full", self.status(self.all[1])["problem"])
+        wait_for("health", lambda: [self.status(n)["health"] for n in self.all] == ["ok", "readonly", "ok"])
+        wait_for("word of it", lambda: "disk is full" in self.status(self.all[1])["problem"])
         puts = [self.all[0].cairn("put", "-v", "1", "many", "full-%d" % i) for i in range(20)]
         self.assertEqual({p.code for p in puts}, {0, 1}, [p.err for p in puts])
         self.assertEqual({"no space" in p.err for p in puts if p.code != 0}, {True}, [p.err for p in puts])

@@ -8,7 +8,7 @@ import subprocess
 import time
 import urllib.request
 
-from systest import CAIRN, CAIRND, DEADLINE_S, DEGRADED, FAILED, OK, USAGE, Case, clean_env, main, run, wait_for
+from systest import CAIRN, CAIRND, DEADLINE_S, DEGRADED, FAILED, OK, USAGE, Case, clean_env, free_port, main, run, wait_for
 
 CLUSTER = "00112233445566778899aabbccddeeff"
 
@@ -43,8 +43,8 @@ class GroupCase(Case):
         result = node.cairn("members", "--json", *more)
         return {m["name"]: m["state"] for m in result.json["members"]} if result.code in (OK, DEGRADED) else None
 
-    def all_see(self, nodes, states, seconds=30):
-        wait_for("all to see %s" % states, lambda: all(self.states(n) == states for n in nodes), seconds)
+    def all_see(self, nodes, states):
+        wait_for("all to see %s" % states, lambda: all(self.states(n) == states for n in nodes))
 
     def trio(self):
         a = self.started("a")
@@ -70,7 +70,7 @@ class Lives(GroupCase):
         self.assertEqual(c.stop(), 0)
         self.all_see([a, b], {"a": "alive", "b": "alive", "c": "left"})
         self.assertNotIn("c at %s is silent" % here, a.log().rsplit("member c at %s joined" % here, 1)[1])
-        self.assertEqual(a.cairn("members").code, OK)
+        wait_for("no problem", lambda: a.cairn("members").code == OK)  # who is late is suspected for a moment
 
     def test_a_stopped_process_contradicts_when_it_goes_on(self):
         a, b, c = self.trio()
@@ -105,20 +105,20 @@ class Lives(GroupCase):
         while not told or told[-1][1] != "silent":
             m = json.loads(watch.stdout.readline())
             told.append((m["name"], m["state"]))
-        self.assertEqual({name for name, _ in told}, {"c"})
+        self.assertEqual({name for name, state in told if state == "silent"}, {"c"})  # who is late is suspected for a moment
         # In words: how it is now, then each change, as it comes and through a pipe.
         words = self.watch(a)
         first = [self.line_of(words) for _ in range(3)]
         self.assertEqual(sorted(first), [("alive", "a", self.address(a)), ("alive", "b", self.address(b)), ("silent", "c", here)])
         c = self.started("c", listen=here, join=[self.address(a)])
         told = []
-        while not told or told[-1][0] != "alive":
+        while not told or told[-1] != ("alive", "c", here):
             told.append(self.line_of(words))
-        self.assertEqual({change[1:] for change in told}, {("c", here)})
+        self.assertEqual({change[1:] for change in told if change[0] not in ("suspect", "alive") or change[1] == "c"}, {("c", here)})
         # A request that waits does not hold up the end of the node.
         began = time.monotonic()
         self.assertEqual(a.stop(), 0)
-        self.assertLess(time.monotonic() - began, 15)
+        self.assertLess(time.monotonic() - began, 25)  # it would for 30 s: limits.drain
 
 
 class Ways(GroupCase):
@@ -134,7 +134,7 @@ class Ways(GroupCase):
         nodes = [self.member(n, directory=shared).spawn() for n in ("a", "b", "c")]  # at once: nobody holds a lock there
         for n in nodes:
             self.ok(n.cairn("wait-ready", "--timeout", "%ds" % DEADLINE_S))
-        self.all_see(nodes, {"a": "alive", "b": "alive", "c": "alive"}, 120)
+        self.all_see(nodes, {"a": "alive", "b": "alive", "c": "alive"})
         entries = set(os.listdir(os.path.join(shared, "main")))
         self.assertEqual(nodes[2].stop(), 0)
         self.assertEqual(len(entries - set(os.listdir(os.path.join(shared, "main")))), 1)
@@ -162,12 +162,12 @@ class Ways(GroupCase):
         def seen():
             m = next(m for m in a.cairn("members", "--json").json["members"] if m["name"] == "b")
             return m["zone"], m["weight"], m["capacity_bytes"]
-        self.assertEqual({m["name"]: m["zone"] for m in b.cairn("members", "--json").json["members"]},
-                         {"a": "rack3", "b": "rack1"})
-        self.assertNotIn("0 B", self.ok(a.cairn("members")).out)  # none has said
+        wait_for("zones", lambda: {m["name"]: m["zone"] for m in b.cairn("members", "--json").json["members"]} ==
+                 {"a": "rack3", "b": "rack1"})
+        self.assertNotIn("0 B", a.cairn("members").out)  # none has said
         self.ok(b.cairn("group", "set", "--weight", "50", "--capacity", "2TiB"))
         wait_for("a to hear of it", lambda: seen() == ("rack1", 50, 2 << 40))
-        self.assertIn("TiB", self.ok(a.cairn("members")).out)
+        self.assertIn("TiB", a.cairn("members").out)
         self.ok(b.cairn("group", "set", "--zone", ""))
         wait_for("a to hear of it", lambda: not seen()[0] and seen()[1:] == (50, 2 << 40))
         self.fails(b.cairn("group", "set"), USAGE, "say what is to change")
@@ -189,7 +189,7 @@ class Ways(GroupCase):
         self.all_see([a, b, c, d], {n: "alive" for n in "abcd"})
         self.fails(a.cairn("group", "join", "udp://localhost:9"), FAILED, "an address in numbers")
         self.fails(a.cairn("group", "join", self.address(a)), FAILED, "every address is this member itself")
-        self.assertEqual(self.group_of(a)["health"], "ok")
+        wait_for("health", lambda: self.group_of(a)["health"] == "ok")
 
     def test_load_is_measured_and_spreads(self):
         """A node that works says so by itself."""
@@ -207,19 +207,20 @@ class Ways(GroupCase):
         wait_for("a to hear of it", lambda: load() > 20)  # others may want the processors, too
 
     def test_metrics_and_machines_show_it(self):
-        with socket.socket() as s:
-            s.bind(("127.0.0.1", 0))
-            port = s.getsockname()[1]
+        port = free_port()
         a = self.member("a")
         a.start("--set", "metrics.listen=tcp://127.0.0.1:%d" % port)
         b = self.started("b", join=[self.address(a)])
         self.all_see([a, b], {"a": "alive", "b": "alive"})
         wait_for("a few probes", lambda: self.group_of(a)["probes"] > 3)
         self.assertIn("PINGED", self.ok(a.cairn("machines", "--graph", "group-probe")).out)
-        with urllib.request.urlopen("http://127.0.0.1:%d/metrics" % port, timeout=60) as page:
-            metrics = page.read().decode()
-        self.assertIn('cairn_provider_status{provider="group0",field="alive"} 2', metrics)
-        self.assertIn('cairn_provider_status{provider="group0",field="packets_forged"} 0', metrics)
+
+        def metrics():
+            with urllib.request.urlopen("http://127.0.0.1:%d/metrics" % port, timeout=60) as page:
+                return page.read().decode()
+
+        wait_for("two that are alive", lambda: 'cairn_provider_status{provider="group0",field="alive"} 2' in metrics())
+        self.assertIn('cairn_provider_status{provider="group0",field="packets_forged"} 0', metrics())
 
 
 class Mistakes(GroupCase):
@@ -235,8 +236,8 @@ class Mistakes(GroupCase):
         wait_for("the twin to be refused", lambda: "is called b and is alive" in self.group_of(twin).get("problem", ""))
         self.fails(twin.cairn("members"), DEGRADED, "members need names of their own")
         self.grows(a, "joins_refused")
-        self.assertEqual(self.states(a), {"a": "alive", "b": "alive"})
-        self.assertEqual(self.group_of(a)["health"], "ok")
+        self.all_see([a], {"a": "alive", "b": "alive"})
+        wait_for("health", lambda: self.group_of(a)["health"] == "ok")
         b.kill()
         wait_for("its place to be given away", lambda: self.group_of(twin)["state"] == "member")
         self.all_see([a, twin], {"a": "alive", "b": "alive"})
@@ -292,22 +293,17 @@ class Mistakes(GroupCase):
             wrong = self.member("w", **mistake)
             checked = run(CAIRND, *wrong.argv("--check-config")[1:])
             self.assertIn(said, checked.err + checked.out)
-            self.assertNotEqual(wrong.spawn().process.wait(60), 0)
+            self.assertNotEqual(wrong.spawn().process.wait(DEADLINE_S), 0)
             self.assertIn(said, wrong.log())
         # By another name it is found out by asking.
-        port = self.free_port()
+        port = free_port()
         alias = self.started("c", listen="udp://127.0.0.1:%d" % port, join=["udp://localhost:%d" % port])
         wait_for("the alias to be noticed", lambda: "this member itself" in self.group_of(alias).get("problem", ""))
         self.fails(alias.cairn("members"), DEGRADED, "this member itself")
 
-    def free_port(self):
-        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as s:
-            s.bind(("127.0.0.1", 0))
-            return s.getsockname()[1]
-
     def test_who_meets_nobody_hears_why_that_may_be(self):
         """As one does whose group has another name than that of the others, which is no member there."""
-        alone = self.started("a", join=["udp://127.0.0.1:%d" % self.free_port()])
+        alone = self.started("a", join=["udp://127.0.0.1:%d" % free_port()])
         self.fails(alone.cairn("members"), DEGRADED, "has met nobody of the group", "is the group of the others called so")
         self.assertEqual(alone.cairn("members", "--json").json["joined"], False)
         self.fails(alone.cairn("members", "--cluster", "--watch"), USAGE, "cairn top")
@@ -333,7 +329,7 @@ class Mistakes(GroupCase):
         trap = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
         self.addCleanup(trap.close)
         trap.bind(("127.0.0.1", 0))
-        trap.settimeout(60)
+        trap.settimeout(DEADLINE_S)
         a = self.started("a")
         b = self.started("b", join=["udp://127.0.0.1:%d" % trap.getsockname()[1]])
         host, port = self.address(a)[len("udp://"):].split(":")
@@ -371,7 +367,7 @@ class Mistakes(GroupCase):
         checked = run(CAIRND, *moved.argv("--check-config")[1:])
         self.assertIn("belongs to cluster " + CLUSTER, checked.err + checked.out)
         moved.spawn()
-        self.assertNotEqual(moved.process.wait(60), 0)
+        self.assertNotEqual(moved.process.wait(DEADLINE_S), 0)
         self.assertIn("belongs to cluster " + CLUSTER, moved.log())
 
     def test_packets_that_are_torn_forged_or_repeated(self):
@@ -386,7 +382,7 @@ class Mistakes(GroupCase):
         def after(data, field):
             before = counts()
             trap.sendto(data, target)
-            wait_for("%s to grow" % field, lambda: counts()[field] > before[field], 20)
+            wait_for("%s to grow" % field, lambda: counts()[field] > before[field])
             return counts()
 
         after(b"", "_malformed")

@@ -86,12 +86,12 @@ class Lifecycle(Case):
         put.stdin.write(b"x")
         put.stdin.close()
         self.assertIn(put.wait(DEADLINE_S), (UNREACHABLE, TIMEOUT))
-        self.assertLess(time.monotonic() - began, 8)  # it was the time-out and 16 s, for the part that a stream may have
+        self.assertLess(time.monotonic() - began, 15)  # it was the time-out and 16 s, for the part that a stream may have
 
     def test_stop_under_load_drains(self):
         n = self.node().start()
         self.ok(n.cairn("ns", "create", "ns1"))
-        load = [subprocess.Popen([CAIRN, "bench", "--op", op, "--seconds", "60", "--timeout", "5s", "--depth", "64", *more],
+        load = [subprocess.Popen([CAIRN, "bench", "--op", op, "--seconds", str(10 * DEADLINE_S), "--timeout", "5s", "--depth", "64", *more],
                                  env=clean_env(CAIRN_WORKSPACE=n.workspace), stdout=subprocess.DEVNULL,
                                  stderr=subprocess.PIPE)
                 for op, more in (("put", ["--namespace", "ns1"]), ("extent-write", ["--size", "256KiB"]), ("kv-put", []))]
@@ -177,7 +177,7 @@ class Lifecycle(Case):
         p = subprocess.Popen([CAIRND, "--data", "d", "--workspace", "ws"], cwd=self.path("here"), env=clean_env(),
                              stdin=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         self.addCleanup(lambda: (p.kill(), p.wait()))
-        self.ok(run(CAIRN, "-w", self.path("here", "ws"), "wait-ready"))
+        self.ok(run(CAIRN, "-w", self.path("here", "ws"), "wait-ready", "--timeout", "%ds" % DEADLINE_S, timeout=2 * DEADLINE_S))
         p.terminate()
         self.assertEqual(p.wait(DEADLINE_S), 0)
 
@@ -388,18 +388,16 @@ class Lifecycle(Case):
                          "--set listen: 'foo' is no address: write unix://PATH or tcp://HOST:PORT\n")
 
     def test_metrics_page(self):
-        with socket.socket() as s:  # a port that is free now
-            s.bind(("127.0.0.1", 0))
-            port = s.getsockname()[1]
+        port = free_port()
         n = self.node(args=["--set", "metrics.listen=tcp://127.0.0.1:%d" % port]).start()
         self.ok(n.cairn("ns", "create", "ns1"))
         self.ok(n.cairn("put", "ns1", "large", stdin=b"x" * (1 << 20)))
         bulk = self.ok(n.cairn("--json", "metrics")).json["bulk"]
         self.assertEqual(sum(row["bytes"] for row in bulk), 1 << 20)
         import urllib.request
-        with urllib.request.urlopen("http://127.0.0.1:%d/healthz" % port, timeout=10) as r:
+        with urllib.request.urlopen("http://127.0.0.1:%d/healthz" % port, timeout=60) as r:
             self.assertEqual(r.status, 200)
-        with urllib.request.urlopen("http://127.0.0.1:%d/metrics" % port, timeout=10) as r:
+        with urllib.request.urlopen("http://127.0.0.1:%d/metrics" % port, timeout=60) as r:
             text = r.read().decode()
         self.assertIn("# TYPE cairn_", text)
         self.assertIn("# TYPE cairn_bulk_bytes_total counter", text)

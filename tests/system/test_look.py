@@ -49,7 +49,7 @@ class Terminal:
 
     def end(self):
         """Its exit code, when it has ended of itself."""
-        self.read(lambda t: False, 5)
+        self.read(lambda t: False)
         self.code = os.waitstatus_to_exitcode(os.waitpid(self.pid, 0)[1])
         os.close(self.fd)
         return self.code
@@ -61,15 +61,23 @@ class Alone(Case):
         self.ok(node.cairn("ns", "create", "data"))
         for i in range(3):
             self.ok(node.cairn("put", "-v", "x", "data", "k%d" % i))
-        doc = self.ok(node.cairn("top", "--json")).json
-        self.assertEqual([n["answers"] for n in doc["nodes"]], [True])
+        docs = []
+
+        def answers():  # within a second
+            docs.append(self.ok(node.cairn("top", "--json")).json)
+            return [n["answers"] for n in docs[-1]["nodes"]] == [True]
+
+        wait_for("its answer", answers)
+        doc = docs[-1]
         self.assertNotIn("cluster", doc)
         self.assertEqual((doc["version"], doc["since_start"]), (1, False))
         self.assertGreater(doc["window_ms"], 0)
         self.assertTrue(all(m["p99_ns"] == 0 for m in doc["methods"] if m["per_s"] == 0), doc)  # of nothing before that
         self.assertIn(("router", "put"), {(m["provider"], m["method"]) for m in doc["methods"]})
-        out = self.ok(node.cairn("top", "--once")).out
-        self.assertRegex(out, r"(?m)^nodes  1, all answer; ")
+        shown = []
+        wait_for("the same in words", lambda: shown.append(self.ok(node.cairn("top", "--once")).out) or re.search(
+            r"(?m)^nodes  1, all answer; ", shown[-1]))
+        out = shown[-1]
         self.assertRegex(out, r"(?m)^rates  of the last [0-9.]+ m?s$")
         self.assertRegex(out, r"(?m)^NODE +STATE +REQ/S")
 
@@ -154,7 +162,14 @@ class InACluster(Etcd, Case):
         self.begin(10)
         # A node's copy of the map comes record by record: a slot may be known before the members it names.
         wait_for("the map at all nodes", lambda: all(self.placed(i) for i in range(3)))
-        docs = [self.ok(self.cairn(i, "where", "--json", "data", "some/key")).json for i in range(3)]
+        self.ok(self.cairn(0, "wait-ready", "--settled", "--timeout", "%ds" % (DEADLINE_S - 10)))
+        docs = []
+
+        def is_nowhere():  # as whoever serves its slot says, who may have taken it over just now
+            docs[:] = [self.ok(self.cairn(i, "where", "--json", "data", "some/key")).json for i in range(3)]
+            return [d["exists"] for d in docs] == [False] * 3 and all(d["primary"] in d["in_sync"] for d in docs)
+
+        wait_for("word of what is not there", is_nowhere)
         for doc in docs:
             self.assertTrue(doc["clustered"])
             self.assertEqual({(d["hash"], d["slot"], d["class"], d["slots"], d["slot_id"]) for d in docs},
@@ -164,16 +179,14 @@ class InACluster(Etcd, Case):
             self.assertEqual(doc["slot"], int(doc["hash"], 16) >> 54)
             leaders = [r["name"] for r in doc["replicas"] if r["role"].startswith("primary")]
             self.assertEqual(leaders, [doc["primary"]])
-            self.assertIn(doc["primary"], doc["in_sync"])
             for r in doc["replicas"]:
                 self.assertEqual((r["zone"], r["weight"]), ("z" + r["name"][1], 100 + 10 * int(r["name"][1])))
                 self.assertRegex(r["why"], "choice")
         told = [d for i, d in enumerate(docs) if "lease_left_ms" in d]
-        self.assertEqual([d["exists"] for d in docs], [False] * 3)
         text = self.ok(self.cairn(0, "where", "data", "some/key")).out
         self.assertRegex(text, r"(?m)^exists +no: this is where it would be placed$")
         self.ok(self.cairn(0, "put", "-v", "x", "data", "some/key"))
-        self.assertEqual([self.where(i, "some/key")["exists"] for i in range(3)], [True] * 3)
+        wait_for("word of what is there", lambda: [self.where(i, "some/key")["exists"] for i in range(3)] == [True] * 3)
         self.assertTrue(all(0 <= d["lease_left_ms"] <= 4000 for d in told))
         wait_for("the cluster's group", lambda: {m["name"] for m in self.cairn(0, "members", "--json").json["members"]} ==
                  {"n1", "n2", "n3"})
@@ -220,11 +233,11 @@ class InACluster(Etcd, Case):
             return [m["state"] for m in doc.get("members", [])].count("silent") == 2 and doc["slots"]["unserved"] > 0
 
         wait_for("two silent nodes", is_over)
-        self.assertEqual(seen()["health"], "failing")
+        wait_for("its health", lambda: seen()["health"] == "failing")
         self.assertEqual(self.cairn(0, "status").code, DEGRADED)
-        top, told = [self.ok(self.cairn(0, what, "--json")).json for what in ("top", "map")]
-        for doc in (top, told):
-            self.assertEqual({n["name"]: n["state"] for n in doc["nodes"]}, {"n1": "up", "n2": "silent", "n3": "silent"})
+        for what in ("top", "map"):
+            wait_for("the states", lambda: {n["name"]: n["state"] for n in self.ok(self.cairn(0, what, "--json")).json["nodes"]} ==
+                     {"n1": "up", "n2": "silent", "n3": "silent"})
 
         def counts():  # who is left takes over what it can, while they are looked at
             doc, told = seen(), self.ok(self.cairn(0, "map", "--json")).json
@@ -234,12 +247,14 @@ class InACluster(Etcd, Case):
 
         wait_for("one count", lambda: len(counts()) == 1)
         env = clean_env(CAIRN_WORKSPACE=self.all[0].workspace, CAIRN_KEY=self.path("key"), TERM="xterm", NO_COLOR="1")
-        text = on_terminal([CAIRN, "status"], env, 80)[1].decode().replace("\r", "")
-        cluster = text[text.index("\ncluster\n"):]
+        shown = []
+        wait_for("the same in words", lambda: shown.append(on_terminal([CAIRN, "status"], env, 80)[1].decode().replace("\r", "")) or
+                 "health   " in shown[-1] and "members   " in shown[-1] and "\ncluster\n" in shown[-1])
+        cluster = shown[-1][shown[-1].index("\ncluster\n"):]
         self.assertRegex(cluster, r"health +failing\n +unserved +\d+ of 1,024 slots: neither read nor written\n")
         self.assertRegex(cluster, r"members +3: 1 up, 2 silent\n")
         self.assertLessEqual(max(map(len, cluster.split("\n"))), 80, cluster)
-        self.assertRegex(self.ok(self.cairn(0, "top", "--once")).out, r"(?m)^n3 +silent ")
+        wait_for("the same in top", lambda: re.search(r"(?m)^n3 +silent ", self.ok(self.cairn(0, "top", "--once")).out))
         # A key whose slot nobody serves is placed all the same.
         self.assertLessEqual({self.where(0, "k%d" % i).get("exists") for i in range(4)}, {False, None})
 
@@ -258,19 +273,20 @@ class InACluster(Etcd, Case):
         def look(code_of):
             for view, fields in views.items():
                 with self.subTest(view):
-                    doc = self.cairn(0, "--json", *view.split())
-                    self.assertEqual(doc.code, code_of(view), str(doc))
-                    self.assertEqual(list(doc.json)[0], "version")
-                    self.assertLessEqual(set(fields), set(doc.json), str(doc))
-                    code, out = on_terminal([CAIRN, *view.split(), *(["--once"] if view == "top" else [])], env, 80)
-                    self.assertEqual(code, code_of(view), out)
+                    told, shown = [], []  # who is late is suspected, or nobody coordinates, for a moment
+                    wait_for("the document", lambda: told.append(self.cairn(0, "--json", *view.split())) or
+                             told[-1].code == code_of(view) and set(fields) <= set(told[-1].json))
+                    self.assertEqual(list(told[-1].json)[0], "version")
+                    argv = [CAIRN, *view.split(), *(["--once"] if view == "top" else [])]
+                    wait_for("the view", lambda: shown.append(on_terminal(argv, env, 80)) or shown[-1][0] == code_of(view))
+                    out = shown[-1][1]
                     wide = [line for line in out.decode().split("\r\n") if len(line) > 80 and "unix:" not in line]
                     self.assertEqual(wide, [])  # but for the addresses of the node itself
 
         wait_for("the group", lambda: len(self.cairn(0, "members", "--json").json["members"]) == 3)
         look(lambda view: OK)
-        names = self.ok(self.cairn(0, "members", "--cluster", "--json")).json["members"]
-        self.assertEqual([m["name"] for m in names], ["n1", "n2", "n3"])
+        wait_for("names", lambda: [m["name"] for m in self.cairn(0, "members", "--cluster", "--json").json["members"]] ==
+                 ["n1", "n2", "n3"])
         with open(self.path("watched"), "wb") as out:
             watch = subprocess.Popen([CAIRN, "members", "--watch", "--timeout", "5s"], stdout=out, env=env)
         self.addCleanup(watch.wait)
@@ -289,8 +305,10 @@ class InACluster(Etcd, Case):
         wait_for("that it is silent", lambda: self.cairn(0, "members", "--cluster").code == DEGRADED and
                  self.cairn(0, "wait-ready", "--whole", "--timeout", "1s").err.find("node %s is silent" % name) > 0)
         look(lambda view: DEGRADED if view in ("status", "members", "members --cluster") else OK)
-        self.fails(self.cairn(0, "wait-ready", "--whole", "--timeout", "1s"), TIMEOUT, "of 1024 slots",
-                   "miss replicas; node %s is silent" % name, "cairn drain --lost NODE")
+        told = []
+        wait_for("what is missing", lambda: told.append(self.cairn(0, "wait-ready", "--whole", "--timeout", "5s")) or
+                 "is silent" in told[-1].err)
+        self.fails(told[-1], TIMEOUT, "of 1024 slots", "miss replicas; node %s is silent" % name, "cairn drain --lost NODE")
         # Its answer is missed when the node that is watched through goes.
         self.all[0].kill()
         self.assertEqual(watch.wait(DEADLINE_S), UNREACHABLE)
@@ -321,11 +339,13 @@ class InACluster(Etcd, Case):
         self.fails(self.cairn(0, "ns", "create", "--replicas", "9", "many"), FAILED, "9 replicas", "ask for fewer")
         # It joins when it has registered, and the coordinator has two seconds to say that it is up.
         wait_for("word of it", lambda: "n2 is up, and not being drained" in self.cairn(0, "drain", "--cancel", "n2").out)
-        self.assertIn("nothing has been compared yet; `cairn scrub --start --wait`",
-                      self.ok(self.cairn(0, "scrub", "--wait")).err)
+        told = []  # of all nodes, who have some seconds to answer
+        wait_for("that", lambda: told.append(self.cairn(0, "scrub", "--wait")) or told[-1].code == OK)
+        self.assertIn("nothing has been compared yet; `cairn scrub --start --wait`", told[-1].err)
         # A round leaves out slots that move.
         self.ok(self.cairn(0, "wait-ready", "--settled", "--timeout", "%ds" % (DEADLINE_S - 10)))
-        self.assertNotIn("nothing has been", self.ok(self.cairn(0, "scrub", "--start", "--wait")).err)
+        wait_for("a round", lambda: told.append(self.cairn(0, "scrub", "--start", "--wait")) or told[-1].code == OK)
+        self.assertNotIn("nothing has been", told[-1].err)
 
     def test_what_nodes_ask_each_other_is_no_request_of_clients(self):
         self.begin()
@@ -407,7 +427,7 @@ class InACluster(Etcd, Case):
         name = self.all[victim].name
         self.all[victim].kill()
         wait_for("its slots to be led by others", lambda: slots(("taken over",), name, None) > 0)
-        entry = next(e for e in log(0) if any(d["what"] == "taken over" for d in e.get("deeds", ())))
+        entry = [e for e in log(0) if any(d["what"] == "taken over" and d.get("from") == name for d in e.get("deeds", ()))][-1]
         self.assertRegex(entry["author"], r"^node n[123]$")
         self.assertIn("%s is silent" % name, [d["why"] for d in entry["deeds"]])
         self.assertLess(len(log(0)), 1000)

@@ -9,7 +9,7 @@ import subprocess
 import time
 import unittest
 
-from systest import BUILD, CAIRN, CAIRND, OK, SOURCE, USAGE, Case, clean_env, main, run, wait_for
+from systest import BUILD, CAIRN, CAIRND, DEADLINE_S, OK, SOURCE, USAGE, Case, clean_env, main, run, wait_for
 
 RANKS = 4
 LAUNCHER = "mpirun --oversubscribe --mca btl self,vader --mca plm isolated"
@@ -66,7 +66,8 @@ END
         for i in range(RANKS):
             with open(self.path("seen.%d" % i)) as f:
                 seen = sorted((m["name"], m["state"]) for m in json.load(f)["members"])
-            self.assertEqual(seen, [("rank%d" % k, "alive") for k in range(RANKS)])
+            self.assertEqual([name for name, _ in seen], ["rank%d" % k for k in range(RANKS)])
+            self.assertLessEqual({state for _, state in seen}, {"alive", "suspect"})  # who is late, for a moment
         self.assertEqual(os.listdir(self.jobs), [])
 
     def test_the_commands_end_before_a_node_leaves(self):
@@ -93,7 +94,7 @@ END
         self.addCleanup(job.kill)
         wait_for("the commands", lambda: os.path.exists(started) and os.path.getsize(started) == RANKS)
         job.terminate()
-        self.assertNotEqual(job.wait(60), OK)
+        self.assertNotEqual(job.wait(DEADLINE_S), OK)
         with open(ended) as f:  # a launcher may say it twice, while the command is at its end
             self.assertEqual(len(set(f)), RANKS)
         self.assertEqual(os.listdir(self.jobs), [])

@@ -9,7 +9,7 @@ import time
 import unittest
 
 from histories import OUTCOMES, Histories
-from systest import CAIRN, DEADLINE_S, OK, Case, Etcd, clean_env, free_port, main, run, wait_for
+from systest import CAIRN, DEADLINE_S, OK, Case, Etcd, clean_env, free_ports, main, run, wait_for
 
 CLUSTER = "0123456789abcdef0123456789abcdef"
 LEASE = "60s"  # twice what a client has patience for: who waits for one to end is told of an error
@@ -42,7 +42,7 @@ class Lists:
 class Rolling(Etcd, Histories, Case):
     def begin(self):
         url, self.etcd = self.start_etcd(self.path("etcd"))
-        self.ports = {"n%d" % i: free_port() for i in (1, 2, 3)}
+        self.ports = dict(zip(("n1", "n2", "n3"), free_ports(3)))
         self.all = []
         for name, port in self.ports.items():
             settings = {"map.store": "etcd", "map.endpoints": url, "node.cluster": CLUSTER, "node.name": name,
@@ -52,11 +52,11 @@ class Rolling(Etcd, Histories, Case):
             node.name = name
             self.all.append(node.start())
 
-    def admin(self, node, *argv):
-        return node.cairn("--key", self.path("key"), *argv)
+    def admin(self, node, *argv, **kw):
+        return node.cairn("--key", self.path("key"), *argv, **kw)
 
     def wait_ready(self, node, how):
-        self.ok(self.admin(node, "wait-ready", how, "--timeout", "%ds" % DEADLINE_S))
+        self.ok(self.admin(node, "wait-ready", how, "--timeout", "%ds" % (2 * DEADLINE_S), timeout=3 * DEADLINE_S))
 
     def all_slots_are_whole(self):
         status = self.admin(self.all[0], "status", "--json")
@@ -72,7 +72,7 @@ class Rolling(Etcd, Histories, Case):
         """All of it under load; @before is done to each node before it is stopped."""
         self.begin()
         for name, more in (("many", ()), ("once", ("--write-once",)), ("kept", ())):
-            self.ok(self.admin(self.all[0], "ns", "create", "--replicas", "2", *more, name))
+            self.ok(self.admin(self.all[0], "ns", "create", "--if-missing", "--replicas", "2", *more, name))
             for node in self.all:
                 wait_for("the namespace", lambda n=node, x=name: self.admin(n, "ns", "show", x).code == OK)
         wait_for("all slots", self.all_slots_are_whole)
@@ -90,6 +90,7 @@ class Rolling(Etcd, Histories, Case):
         for history in many + once:
             history.process.stdin.close()
             self.assertEqual(history.process.wait(DEADLINE_S), 0, [o for o in history.operations() if o[4] not in OUTCOMES])
+        wait_for("some lists", lambda: lists.right > 3 or lists.wrong)
         lists.end()
         self.tell(restarts, many + once)
         # Every fourth worker gives up after 0.4 s; the others are told of no error at all.
@@ -133,7 +134,7 @@ class Rolling(Etcd, Histories, Case):
         """All that a node holds moves to the others before it is stopped, and its share back when it was started again."""
         def drain(node):
             self.wait_ready(node, "--settled")
-            said = self.ok(self.admin(node, "drain", "--wait", "--json", node.name)).json
+            said = self.ok(self.admin(node, "drain", "--wait", "--json", node.name, timeout=3 * DEADLINE_S)).json
             self.assertEqual((said["state"], said["slots_left"]), ("drained", 0))
             self.assertGreater(said["slots"], 0)
 

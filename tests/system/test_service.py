@@ -131,7 +131,7 @@ class Tells(Etcd, ServiceCase):
         # So does a kill, which leaves behind what nobody believes.
         self.spawn(node)
         wait_for("that it says so", waits)
-        self.assertIn(said, self.fails(node.cairn("wait-ready", "--timeout", "1s"), TIMEOUT).err)
+        wait_for("that a wait says so", lambda: said in self.fails(node.cairn("wait-ready", "--timeout", "1s"), TIMEOUT).err)
         node.kill()
         self.assertEqual(os.listdir(node.workspace), ["starting.json"])
         self.fails(node.cairn("status"), UNREACHABLE, "no node was started in this workspace")
@@ -193,8 +193,8 @@ class HandsOver(ServiceCase):
         self.assertEqual(node.stop(), 0)
         self.assertTrue(os.path.exists(path))  # it is not the node's to remove
         self.assertFalse(os.path.exists(os.path.join(node.workspace, "node.sock")))
-        waiting = subprocess.Popen([CAIRN, "--address", "unix://" + path, "get", "demo", "k"], stdout=subprocess.PIPE,
-                                   env=clean_env())
+        waiting = subprocess.Popen([CAIRN, "--address", "unix://" + path, "--timeout", "%ds" % DEADLINE_S, "get", "demo", "k"],
+                                   stdout=subprocess.PIPE, env=clean_env())
         self.addCleanup(waiting.stdout.close)
         self.addCleanup(waiting.wait)
         self.addCleanup(waiting.kill)

@@ -184,7 +184,7 @@ class Transfer(Case):
 
     def test_interrupted_and_gone_on_with(self):
         expected = self.make_tree(files=3000)
-        for attempt in range(20):  # it may be faster than we
+        for attempt in tries("an import that was not over before the interrupt"):
             prefix = ["--prefix", "t%d/" % attempt]
             p = subprocess.Popen([CAIRN, "import", "--jobs", "1", *prefix, "ns1", self.path("tree")], stdout=subprocess.PIPE,
                                  stderr=subprocess.PIPE, env=clean_env(CAIRN_WORKSPACE=self.n.workspace))
@@ -234,13 +234,11 @@ class Transfer(Case):
                           (["export", "ns1", self.path("out")], signal.SIGTERM),
                           (["verify", "ns1"], signal.SIGINT), (["--json", "verify", "ns1"], signal.SIGINT)):
             with self.subTest(argv[0]):
-                for _ in range(200):  # it may be faster than we
+                for _ in tries("a transfer that was not over before the interrupt"):
                     if argv[0] == "export":
                         shutil.rmtree(self.path("out"), ignore_errors=True)
                     if self.interrupt_amid_silence(argv, sig) != OK:
                         break
-                else:
-                    self.fail("every transfer was over before the interrupt")
         leftovers = [f for _, _, fs in os.walk(self.path("out")) for f in fs if f.startswith(".cairn")]
         self.assertEqual(leftovers, [])
         self.ok(self.n.cairn("import", "ns1", self.path("tree")))
@@ -271,7 +269,7 @@ class Transfer(Case):
                 ended += p.returncode == TIMEOUT
                 self.assertIn(p.returncode, (TIMEOUT, UNREACHABLE), err)  # the latter: amid its connecting
                 self.assertIn("stopped; the same command goes on where this one ended", err)
-                self.assertLess(time.monotonic() - began, 20)
+                self.assertLess(time.monotonic() - began, 60)
         self.assertGreater(ended, 0)
         self.ok(self.n.cairn("import", "--compare", "ns1", self.path("tree")))
         self.ok(self.n.cairn("verify", "ns1", self.path("tree")))

@@ -43,7 +43,7 @@ static bool replica_invariant(const struct cairn_sm *sm)
            CAIRN_HOLDS(leads == (member && !r->partial && cairn_who_is(r->rec.primary, r->self))) &&
            CAIRN_HOLDS(sm->state != REPLICA_ACTIVE || r->applied >= r->start_pos) &&
            CAIRN_HOLDS(sm->state != REPLICA_BACKUP || member) && CAIRN_HOLDS(sm->state != REPLICA_LEARNER || !member) &&
-           CAIRN_HOLDS(!leads || waits_for_all(r)) &&                                                       /* I10 */
+           CAIRN_HOLDS(!leads || waits_for_all(r)) && /* I10 */
            CAIRN_HOLDS(leads || cairn_list_is_empty(&r->waiting)) &&
            CAIRN_HOLDS(!member || !r->partial || sm->state == REPLICA_RESTARTED) && /* I13 */
            CAIRN_HOLDS(sm->state != REPLICA_RELEASED || r->commit == r->log.end.pos);

@@ -61,6 +61,8 @@ struct cairn_replica_ops {
     void (*log_write)(struct cairn_replica *r);
     /** Borrowed until the log is cut or trimmed. False: not in memory; cairn_replica_on_loaded() comes when it is. */
     bool (*log_get)(struct cairn_replica *r, uint64_t pos, struct cairn_log_entry *e);
+    /** Whether the log may be given an entry that nobody waits for. */
+    bool (*log_has_room)(struct cairn_replica *r);
     /** May be lost, late, repeated, out of order. Borrowed. */
     void (*send)(struct cairn_replica *r, const struct cairn_repl_msg *m);
     /** Likewise; an answer comes by cairn_replica_on_verdict(). */
@@ -144,6 +146,7 @@ struct replica_peer {
     uint64_t sent_ns;       /* of the last message; 0: it owes us nothing */
     uint64_t owes_ns;       /* since when it has owed us an answer; 0: it does not */
     bool leaves;            /* it said so: its process ends soon */
+    bool doubted;           /* others say that it is gone: less silence is enough */
     uint64_t base;          /* of the copy that it was given: who speaks of a log that begins before it spoke before */
     uint32_t copies_failed; /* one after the other */
     uint64_t copy_ns;       /* the next one begins not before */
@@ -185,6 +188,7 @@ struct cairn_replica {
     /* primary */
     struct replica_peer *peers; /* while it leads: most replicas of a node do not, and there are thousands */
     uint32_t npeers, peers_room;
+    uint64_t looked_ns;         /* when it was last looked how long they have owed us an answer */
     uint64_t sessions_over_ns;  /* no session ends before that */
     uint64_t start_pos;         /* of this epoch's START entry, while TAKEOVER */
     struct cairn_change change; /* proposed and not answered; kind 0: none */

@@ -255,7 +255,7 @@ static void copy_resend(struct replica_copy *c, uint64_t now)
     if (c->sm.state == COPY_READ)
         return;
     if (now - c->heard_ns >= SILENCES_MAX * c->r->times->ack_ns) {
-        copy_failed(c); /* perhaps it is there, and has the one before in hand */
+        copy_failed(c);         /* perhaps it is there, and has the one before in hand */
         p->phase = PEER_SILENT; /* it will say so when it is back */
     } else if (has_view && now - c->moved_ns >= COPY_STILL_NS_MAX) {
         say_given_up(c, "its target does not get on");

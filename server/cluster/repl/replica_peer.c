@@ -6,7 +6,10 @@
 
 #include <stdlib.h>
 
-enum { COMMIT_RESENDS = 4 }; /* of resend_ns, without an entry: then a backup hears what is committed */
+enum {
+    COMMIT_RESENDS = 4, /* of resend_ns, without an entry: then a backup hears what is committed */
+    LOOK_RESENDS = 3,   /* likewise, without a look: we stood still */
+};
 
 struct replica_peer *cairn_replica__peer(struct cairn_replica *r, uint64_t node)
 {
@@ -197,6 +200,22 @@ void cairn_replica__tell_commit(struct cairn_replica *r)
     cairn_replica__timer(r, at > now ? at - now : 0);
 }
 
+/* While a peer owes an answer the timer has us look every resend_ns. When nobody looked for longer it was we who stood
+ * still, perhaps with the whole machine: of that time nothing is held against a peer. Returns what time it is. */
+uint64_t cairn_replica__look(struct cairn_replica *r)
+{
+    uint64_t now = replica_now(r), most = LOOK_RESENDS * r->times->resend_ns;
+
+    for (uint32_t i = 0; i < r->npeers && now - r->looked_ns > most; i++) {
+        struct replica_peer *p = &r->peers[i];
+
+        if (p->owes_ns != 0)
+            p->owes_ns = MIN(p->owes_ns + (now - r->looked_ns - most), now);
+    }
+    r->looked_ns = now;
+    return now;
+}
+
 static bool peer_tick(struct cairn_replica *r, struct replica_peer *p, uint64_t now)
 {
     if (p->phase == PEER_SILENT || p->phase == PEER_COPY)
@@ -218,7 +237,7 @@ static bool peer_tick(struct cairn_replica *r, struct replica_peer *p, uint64_t 
 
 bool cairn_replica__peers_tick(struct cairn_replica *r)
 {
-    uint64_t now = replica_now(r);
+    uint64_t now = cairn_replica__look(r);
     bool busy = false;
 
     for (uint32_t i = 0; i < r->npeers; i++)

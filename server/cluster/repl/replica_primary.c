@@ -3,6 +3,8 @@
 
 #include <inttypes.h>
 
+#define DOUBT_NS (CAIRN_NS_PER_S / 2) /* T_ack of those who are said to be gone */
+
 /* Whether nobody else can be primary now: this node's lease says so, or that no other is in sync, nor may have become
  * so. */
 static bool has_authority(struct cairn_replica *r)
@@ -115,7 +117,9 @@ static bool change_begin(struct cairn_replica *r, enum cairn_change_kind kind, s
 
 static bool is_silent(const struct cairn_replica *r, const struct replica_peer *p, uint64_t now)
 {
-    return p->member && p->owes_ns != 0 && now - p->owes_ns >= r->times->ack_ns;
+    uint64_t enough = p->doubted ? MIN(r->times->ack_ns, DOUBT_NS) : r->times->ack_ns;
+
+    return p->member && p->owes_ns != 0 && now - p->owes_ns >= enough;
 }
 
 /* In a take-over its word is still of use, and quicker than another epoch. */
@@ -143,7 +147,7 @@ static bool is_to_release(const struct cairn_replica *r)
 /* What is wanted most of MAP, one thing at a time. */
 static bool change_next(struct cairn_replica *r)
 {
-    uint64_t now = replica_now(r);
+    uint64_t now = cairn_replica__look(r);
 
     if (r->change.kind != 0)
         return now - r->change_ns < r->times->resend_ns || change_send(r);
@@ -263,6 +267,7 @@ void cairn_replica_on_lease(struct cairn_replica *r)
 static void peer_has_spoken(struct cairn_replica *r, struct replica_peer *p)
 {
     p->owes_ns = p->next > p->matched + 1 ? replica_now(r) : 0;
+    p->doubted = false;
     cairn_replica__advance(r);
     cairn_replica__pump(r, p, false);
 }
@@ -313,8 +318,14 @@ void cairn_replica_on_verdict(struct cairn_replica *r, const struct cairn_change
     if (!cairn_who_is(c->from, r->self)) /* who we were: of a map that is another now, perhaps */
         return;
     if (ours && verdict == CAIRN_VERDICT_REFUSED_INC) {
+        struct replica_peer *p = cairn_replica__peer(r, c->who.node);
+
         r->change.kind = 0;
         r->joiner = (struct cairn_who){ 0 }; /* for good: it will never be a member under this incarnation */
+        if (p != NULL && !p->member && cairn_who_is(p->who, c->who)) {
+            p->phase = PEER_SILENT; /* its next process will speak */
+            p->owes_ns = 0;
+        }
     }
     /* Any other answer is the newer record's to give: until it is here a JOIN may have been committed. */
     if (rec != NULL)
@@ -363,6 +374,8 @@ static int find_repetition(struct cairn_replica *r, struct cairn_repl_write *w)
         return CAIRN_E_STATE;
     if (w->floor > w->rid.seq)
         return CAIRN_E_INVAL;
+    if (w->rid.seq - MAX(w->floor, s->floor) >= CAIRN_SESSION_WRITES_MAX)
+        return CAIRN_E_LIMIT;
     old = cairn_session_find(s, w->rid.seq);
     if (old == NULL)
         return 0;
@@ -442,12 +455,16 @@ void cairn_replica_write_forget(struct cairn_repl_write *w)
     cairn_list_del(&w->link);
 }
 
-/* Nothing is believed: it is asked for an ACK, as if there were something to acknowledge, and T_ack decides. */
+/* Nothing is believed: it is asked for an ACK, as if there were something to acknowledge, and T_ack decides, which
+ * is shorter then. */
 void cairn_replica_doubt(struct cairn_replica *r, uint64_t node)
 {
     struct replica_peer *p = cairn_replica_is_primary(r) ? cairn_replica__peer(r, node) : NULL;
 
-    if (p != NULL && p->member && p->owes_ns == 0)
+    if (p == NULL || !p->member)
+        return;
+    p->doubted = true;
+    if (p->owes_ns == 0)
         cairn_replica__pump(r, p, true);
 }
 

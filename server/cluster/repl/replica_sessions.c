@@ -43,7 +43,7 @@ static int end_if_over(struct cairn_replica *r, struct cairn_session *s, uint64_
         r->sessions_over_ns = MIN(r->sessions_over_ns, s->used_ns + ttl_of(r, s));
         return 0;
     }
-    if (*n == OVER_AT_ONCE || e.at.pos - r->commit > CAIRN_UNCOMMITTED_MAX)
+    if (*n == OVER_AT_ONCE || e.at.pos - r->commit > CAIRN_UNCOMMITTED_MAX || !r->ops->log_has_room(r))
         return CAIRN_E_LIMIT;
     ++*n;
     return cairn_replica__append(r, &e);

@@ -72,7 +72,7 @@ bool cairn_session_is_waited_for(const struct cairn_session *s)
     return false;
 }
 
-static void *grown(void *array, uint32_t *room, uint32_t n, uint32_t max, size_t size, int *rc)
+static void *grown(void *array, uint32_t *room, uint32_t n, size_t size, int *rc)
 {
     uint32_t more = *room == 0 ? 4 : *room * 2;
     void *p;
@@ -80,10 +80,6 @@ static void *grown(void *array, uint32_t *room, uint32_t n, uint32_t max, size_t
     *rc = 0;
     if (n < *room)
         return array;
-    if (n >= max) {
-        *rc = CAIRN_E_LIMIT;
-        return array;
-    }
     p = realloc(array, more * size);
     if (p == NULL) {
         *rc = CAIRN_E_NOMEM;
@@ -99,11 +95,11 @@ int cairn_sessions_reserve(struct cairn_sessions *t, const struct cairn_log_entr
     int rc = 0;
 
     if (e->kind == CAIRN_ENTRY_OPEN) {
-        t->all = grown(t->all, &t->room, t->n, CAIRN_SESSIONS_MAX, sizeof(*t->all), &rc);
+        t->all = grown(t->all, &t->room, t->n, sizeof(*t->all), &rc);
     } else if (e->kind == CAIRN_ENTRY_WRITE && e->rid.session.pos != 0) {
         s = find_any(t, e->rid.session);
         if (s != NULL)
-            s->writes = grown(s->writes, &s->room, s->nwrites, CAIRN_SESSION_WRITES_MAX, sizeof(*s->writes), &rc);
+            s->writes = grown(s->writes, &s->room, s->nwrites, sizeof(*s->writes), &rc);
     }
     return rc;
 }

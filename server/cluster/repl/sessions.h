@@ -3,7 +3,9 @@
  *
  * The table is a function of the slot's log: every replica changes it when an entry is appended, cut or applied, and in
  * no other way; so a retry finds its answer at whoever is primary. An entry counts from its appending on, with its
- * position; the result comes when it is applied. Bounded by CAIRN_SESSIONS_MAX and CAIRN_SESSION_WRITES_MAX. */
+ * position; the result comes when it is applied. The primary keeps to CAIRN_SESSIONS_MAX and CAIRN_SESSION_WRITES_MAX
+ * when it appends. What is in a log is taken by whoever reads it: there, sessions that end are still counted where what
+ * ends them is not applied yet, at a start all since the last checkpoint. */
 #ifndef CAIRN_SERVER_CLUSTER_REPL_SESSIONS_H
 #define CAIRN_SERVER_CLUSTER_REPL_SESSIONS_H
 
@@ -43,7 +45,7 @@ bool cairn_session_is_waited_for(const struct cairn_session *s);
 /** The client has the answers to all numbers below @floor. */
 void cairn_session_forget(struct cairn_session *s, uint64_t floor);
 
-/** Makes room for what @e will bring, so that cairn_sessions_append() cannot fail. CAIRN_E_NOMEM, CAIRN_E_LIMIT. */
+/** Makes room for what @e will bring, so that cairn_sessions_append() cannot fail: CAIRN_E_NOMEM. */
 int cairn_sessions_reserve(struct cairn_sessions *t, const struct cairn_log_entry *e);
 void cairn_sessions_append(struct cairn_sessions *t, const struct cairn_log_entry *e);
 /** Entries above @pos are cut. */

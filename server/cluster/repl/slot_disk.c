@@ -269,7 +269,6 @@ int cairn_slot_disk_open(const struct cairn_slot_disk_conf *conf, struct cairn_s
                                     .ops_max = conf->nloops * DISK_BATCHES_MAX,
                                     .bytes_max = (conf->queue_bytes + 1) * conf->nloops,
                                     .apply = slot_disk_apply,
-                                    .is_quick = slot_disk_is_quick,
                                     .sync = slot_disk_flush,
                                     .ctx = d };
     int rc;

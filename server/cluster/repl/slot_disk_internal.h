@@ -10,7 +10,7 @@
 #include <stdatomic.h>
 
 enum {
-    DISK_BATCHES_MAX = 4,            /* of a worker, under way */
+    DISK_BATCHES_MAX = 4,           /* of a worker, under way */
     DISK_LATER_BYTES_MAX = 64 << 10, /* that wait for others to be written with */
 };
 
@@ -72,9 +72,9 @@ struct disk_batch {
     uint64_t lsn; /* of its first record; the committer's until it is done */
     uint8_t *bytes;
     size_t n, room;
-    uint64_t records;      /* what they take of the disk */
+    uint64_t records; /* what they take of the disk */
     struct disk_asks asks; /* the worker's */
-    uint64_t needs;        /* what the worker needs when this is durable; 0: as before */
+    uint64_t needs; /* what the worker needs when this is durable; 0: as before */
 };
 
 struct disk_worker {
@@ -107,14 +107,13 @@ struct cairn_slot_disk {
     struct cairn_slot_disk_conf conf;
     int dirfd;
     struct cairn_segments segments; /* the committer's, and the syncer's */
-    int write_rc;                   /* whoever applies: the failure that no write follows */
+    int write_rc;                   /* the committer's: the failure that no write follows */
     struct cairn_segments_found found;
     struct cairn_commit *commit;
     struct slot_log_store *logs;
     atomic_bool failed;
     atomic_bool full;            /* what is left is for what makes room: see slot_disk_look() */
-    uint64_t looked_ns;          /* likewise: when the disk was asked for room, and had none */
-    uint64_t kept_ns;            /* likewise: when segments were last given back and set aside */
+    uint64_t looked_ns;          /* the committer's: when the disk was asked for room, and had none */
     atomic_bool stopping;        /* then nothing waits for room */
     atomic_uint_fast64_t end;    /* LSN behind the newest write */
     atomic_uint_fast64_t newest; /* LSN of the first record of the segment that is written to */
@@ -167,10 +166,9 @@ void slot_disk_worker_init(struct cairn_slot_disk *d, uint32_t i);
 int slot_disk_gather(struct disk_worker *w, enum slot_record_type type, const void *head, uint32_t head_len,
                      const void *body, uint32_t body_len, bool later);
 
-/* ---- slot_disk_write.c: the functions of the group commit ---- */
+/* ---- slot_disk_write.c: the two functions of the group commit ---- */
 
-void slot_disk_apply(void *ctx, struct cairn_link *group, bool quick);
-bool slot_disk_is_quick(void *ctx, const struct cairn_link *group, uint64_t now_ns);
+void slot_disk_apply(void *ctx, struct cairn_link *group);
 int slot_disk_flush(void *ctx);
 /* On the committer's thread, or before it has anything to do: how much room there is. */
 void slot_disk_look(struct cairn_slot_disk *d);

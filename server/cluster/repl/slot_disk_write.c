@@ -1,4 +1,4 @@
-/* The writing side of the slot logs: see slot_disk.h. On the threads of the group commit; what is quick, on a loop's. */
+/* The committer's side of the slot logs: see slot_disk.h. On its thread and the syncer's. */
 #include "server/cluster/repl/slot_disk_internal.h"
 
 #include "sdk/core/base/clock.h"
@@ -7,18 +7,7 @@
 #include <string.h>
 #include <time.h>
 
-enum { FULL_LOOK_MS = 50, KEEP_MS = 50 };
-
-/* To whoever asks, on any thread, where the log is now; the room there is. */
-static uint64_t tell(struct cairn_slot_disk *d)
-{
-    uint64_t room = cairn_segments_room(&d->segments, slot_disk_records_bytes(1, CAIRN_ENTRY_BODY_BYTES_MAX));
-
-    atomic_store(&d->end, d->segments.end);
-    atomic_store(&d->newest, cairn_segments_newest(&d->segments));
-    atomic_store(&d->room, room);
-    return room;
-}
+enum { FULL_LOOK_MS = 50 };
 
 /* The disk is asked for the next segment while the newest has room: so there is time to refuse what is new, and room
  * for the records that give back older segments. */
@@ -29,8 +18,11 @@ void slot_disk_look(struct cairn_slot_disk *d)
 
     if (now - d->looked_ns >= FULL_LOOK_MS * CAIRN_NS_PER_MS && cairn_segments_reserve(&d->segments) != 0)
         d->looked_ns = now;
-    room = tell(d);
+    room = cairn_segments_room(&d->segments, slot_disk_records_bytes(1, CAIRN_ENTRY_BODY_BYTES_MAX));
     full = room < slot_disk_reserve_bytes(d) + slot_disk_ask_bytes_max(); /* else there is room for whoever asks */
+    atomic_store(&d->end, d->segments.end);
+    atomic_store(&d->newest, cairn_segments_newest(&d->segments));
+    atomic_store(&d->room, room);
     atomic_store(&d->full, full);
     if (full && !was)
         cairn_log_error("the disk has no room for the log of the slots: this node takes no more writes until there is");
@@ -75,27 +67,8 @@ static int add_batch(struct cairn_slot_disk *d, struct disk_batch *b)
     return rc;
 }
 
-/* It does not if a segment may begin or end by it, or if the disk is to be looked at (an empty batch asks for that), as
- * now and then it is. */
-bool slot_disk_is_quick(void *ctx, const struct cairn_link *group, uint64_t now_ns)
-{
-    struct cairn_slot_disk *d = ctx;
-    uint64_t records = 0;
-
-    if (d->write_rc != 0 || atomic_load(&d->full) || now_ns - d->kept_ns >= KEEP_MS * CAIRN_NS_PER_MS)
-        return false;
-    CAIRN_LIST_FOREACH (l, group) {
-        const struct disk_batch *b = CONTAINER_OF(l, struct disk_batch, op.link);
-
-        if (b->n == 0)
-            return false;
-        records += b->records;
-    }
-    return cairn_segments_fit(&d->segments, records);
-}
-
 /* The records of all workers' batches, one write. Behind one that was not written there is none: a log has no holes. */
-void slot_disk_apply(void *ctx, struct cairn_link *group, bool quick)
+void slot_disk_apply(void *ctx, struct cairn_link *group)
 {
     struct cairn_slot_disk *d = ctx;
     int rc = d->write_rc;
@@ -115,13 +88,8 @@ void slot_disk_apply(void *ctx, struct cairn_link *group, bool quick)
     }
     if (rc != 0)
         return;
-    if (quick) {
-        tell(d);
-        return;
-    }
     slot_disk_release(d);
     slot_disk_look(d);
-    d->kept_ns = cairn_monotonic_ns();
 }
 
 int slot_disk_flush(void *ctx)

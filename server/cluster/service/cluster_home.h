@@ -1,4 +1,5 @@
-/* Home's half of the service: cluster.c (its life), cluster_rpc.c (requests), cluster_tell.c (news for other nodes). */
+/* Home's half of the service: cluster.c (its life), cluster_self.c (who we are), cluster_coordinator.c (what the coordinator
+ * asks of its node), cluster_rpc.c (requests), cluster_tell.c (news for other nodes). */
 #ifndef CAIRN_SERVER_CLUSTER_SERVICE_CLUSTER_HOME_H
 #define CAIRN_SERVER_CLUSTER_SERVICE_CLUSTER_HOME_H
 
@@ -64,6 +65,9 @@ void cluster_tell(struct cluster_home *h, uint32_t slot, const struct cairn_slot
                   uint32_t n);
 /* Ends what is under way; cluster_quiesce_step() follows when it is over. */
 void cluster_tell_stop(struct cluster_home *h);
+
+/* cluster_coordinator.c: from here on h->coordinator_runs, if who we are is not too long. */
+void cluster_coordinator_begin(struct cluster_home *h);
 
 /* cluster.c */
 void cluster_quiesce_step(struct cluster_home *h);

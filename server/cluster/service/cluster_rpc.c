@@ -1,6 +1,5 @@
-/* Requests to the cluster's service: those for the coordinator go home, wherever they came in, and their answers
- * back. */
-#include "server/cluster/service/cluster_home.h"
+/* Requests to the cluster's service: those for the coordinator, which go home (cluster_hop.h), and those of any node. */
+#include "server/cluster/service/cluster_hop.h"
 
 #include "sdk/core/rpc/peer.h"
 #include "server/cluster/service/fetch.h"
@@ -11,181 +10,6 @@
 
 #include <inttypes.h>
 #include <stdio.h>
-#include <stdlib.h>
-
-/* A page of records, and what it is made of. */
-enum { HOP_ARENA_BYTES_MAX = 8 << 20 };
-
-/* A request on its way home and back. Its message stays the request's; what the answer is made of lies here. Of those
- * that any node takes, one that does not coordinate sends a copy (@forward, marked as one) to the one that does. */
-struct hop {
-    struct cairn_task task;
-    struct cluster_home *home;
-    struct cairn_rpc_req *rq;
-    struct cairn_loop *origin;
-    struct cairn_coordinator_ask ask;
-    struct cairn_wire_heartbeat beat;
-    struct cairn_wire_grant grant;
-    void (*serve)(struct hop *h);
-    const ProtobufCMessage *(*answer)(struct hop *h); /* NULL: no memory */
-    const ProtobufCMessage *reply;
-    char *text;      /* of STATUS: from malloc */
-    char author[64]; /* of DRAIN */
-    uint64_t holder; /* who coordinates, if it is not us */
-    union {
-        ProtobufCMessage base;
-        Cairn__Wire__ClusterClass class;
-        Cairn__Wire__ClusterDrain drain;
-        Cairn__Wire__ClusterAsk ask;
-    } forward; /* base.descriptor NULL: it is not to be sent on */
-    struct cairn_rpc_call call;
-    struct cairn_arena arena;
-};
-
-/* ---- on to the coordinator ---- */
-
-static void hop_free(struct hop *h)
-{
-    cairn_arena_reset(&h->arena);
-    free(h->text);
-    free(h);
-}
-
-static void hop_on_forwarded(struct cairn_rpc_call *call)
-{
-    struct hop *h = call->arg;
-
-    if (call->rc == 0)
-        cairn_rpc_reply(h->rq, 0, call->reply, NULL, 0);
-    else
-        cairn_rpc_reply_err(h->rq, call->rc, "%s", h->ask.err.text);
-    hop_free(h);
-}
-
-/* At the origin. False: there is no way to it. */
-static bool hop_forward(struct hop *h)
-{
-    struct cairn_rpc *rpc = h->rq->rpc;
-    uint64_t left = cairn_rpc_req_left_ns(h->rq, cairn_loop_now(h->origin));
-
-    if (h->forward.base.descriptor == NULL || h->holder == 0 || h->holder == h->home->c.node || left == 0 ||
-        !cairn_cluster__peer(&h->home->c, cairn_rpc_index(rpc), h->holder, &h->call.dest))
-        return false;
-    h->call.iface = h->rq->target->iface;
-    h->call.provider = h->rq->target->id;
-    h->call.method = h->rq->method_no;
-    h->call.msg = &h->forward.base;
-    h->call.timeout_ns = left;
-    h->call.done = hop_on_forwarded;
-    h->call.arg = h;
-    h->call.err = &h->ask.err;
-    cairn_rpc_call_start(&h->call);
-    return true;
-}
-
-/* ---- back ---- */
-
-static void hop_reply(void *arg)
-{
-    struct hop *h = arg;
-
-    if (h->ask.rc == CAIRN_E_MOVED && hop_forward(h))
-        return;
-    if (h->ask.rc == 0)
-        cairn_rpc_reply(h->rq, 0, h->reply, NULL, 0);
-    else
-        cairn_rpc_reply_err(h->rq, h->ask.rc, "%s", h->ask.err.text);
-    hop_free(h);
-}
-
-/* The one that people know a node by: its group's (udp://) is of no use to a client. */
-static const char *address_of(const struct cairn_wire_member *m)
-{
-    for (uint32_t i = 0; i < m->naddresses; i++) {
-        if (strncmp(m->addresses[i], "udp://", strlen("udp://")) != 0)
-            return m->addresses[i];
-    }
-    return "without an address";
-}
-
-/* At home: who does coordinate is said in words; programs look at the map's `coordinator`. */
-static void explain_moved(struct hop *h)
-{
-    struct cairn_wire_member m;
-    uint64_t node = cairn_cluster__coordinator(&h->home->c, &h->arena, &m);
-
-    h->holder = node;
-    if (node != 0)
-        cairn_err_set(&h->ask.err, CAIRN_E_MOVED, "node %s (%s) coordinates the cluster", m.name,
-                      address_of(&m));
-}
-
-static void hop_back(struct cairn_coordinator_ask *ask)
-{
-    struct hop *h = CONTAINER_OF(ask, struct hop, ask);
-
-    if (ask->rc == CAIRN_E_MOVED)
-        explain_moved(h);
-    if (ask->rc == 0) {
-        h->reply = h->answer(h);
-        if (h->reply == NULL)
-            ask->rc = cairn_err_set(&ask->err, CAIRN_E_NOMEM, "%s", h->rq->method->name);
-    }
-    if (h->origin == h->home->c.home) {
-        hop_reply(h);
-        return;
-    }
-    cairn_task_init(&h->task, hop_reply, h);
-    cairn_loop_post(h->origin, &h->task);
-}
-
-/* ---- there ---- */
-
-static void hop_arrive(void *arg)
-{
-    struct hop *h = arg;
-
-    if (!h->home->coordinator_runs) {
-        h->ask.rc = cairn_err_set(&h->ask.err, CAIRN_E_SHUTDOWN, "this node is no part of the cluster now");
-        hop_back(&h->ask);
-        return;
-    }
-    h->serve(h);
-}
-
-/* NULL: answered already. */
-static struct hop *hop_new(struct cairn_rpc_req *rq, void (*serve)(struct hop *h),
-                           const ProtobufCMessage *(*answer)(struct hop *h))
-{
-    struct hop *h = calloc(1, sizeof(*h));
-
-    if (h == NULL) {
-        cairn_rpc_reply_err(rq, CAIRN_E_NOMEM, "%s", rq->method->name);
-        return NULL;
-    }
-    h->home = home_of(rq->target->ctx);
-    h->rq = rq;
-    h->origin = cairn_rpc_loop(rq->rpc);
-    h->serve = serve;
-    h->answer = answer;
-    h->ask.done = hop_back;
-    cairn_arena_init(&h->arena, HOP_ARENA_BYTES_MAX);
-    return h;
-}
-
-/* @rc: of reading the request. */
-static void hop_go(struct hop *h, int rc)
-{
-    if (rc != 0) {
-        h->ask.rc = rc;
-        hop_reply(h);
-    } else if (h->origin == h->home->c.home) {
-        hop_arrive(h);
-    } else {
-        cairn_task_init(&h->task, hop_arrive, h);
-        cairn_loop_post(h->home->c.home, &h->task);
-    }
-}
 
 /* ---- REGISTER ---- */
 
@@ -204,7 +28,7 @@ static const ProtobufCMessage *answer_register(struct hop *h)
 static void handle_register(struct cairn_rpc_req *rq)
 {
     const Cairn__Wire__ClusterRegister *w = (const Cairn__Wire__ClusterRegister *)rq->msg;
-    struct hop *h = hop_new(rq, serve_register, answer_register);
+    struct hop *h = cluster_hop_new(rq, serve_register, answer_register);
     int rc;
 
     if (h == NULL)
@@ -220,7 +44,7 @@ static void handle_register(struct cairn_rpc_req *rq)
     if (rc == 0 && h->ask.self.weight > CAIRN_CLUSTER_WEIGHT_MAX)
         rc = cairn_err_set(&h->ask.err, CAIRN_E_INVAL, "REGISTER of node %s: a weight of %u", h->ask.self.name,
                            h->ask.self.weight);
-    hop_go(h, rc);
+    cluster_hop_go(h, rc);
 }
 
 /* ---- HEARTBEAT ---- */
@@ -256,7 +80,7 @@ static void serve_heartbeat(struct hop *h)
         h->grant.ahead = h->beat.map == h->grant.map && h->beat.revision > h->grant.upto;
         h->ask.rc = fill_page(h);
     }
-    hop_back(&h->ask);
+    cluster_hop_back(&h->ask);
 }
 
 static const ProtobufCMessage *answer_heartbeat(struct hop *h)
@@ -268,10 +92,11 @@ static const ProtobufCMessage *answer_heartbeat(struct hop *h)
 
 static void handle_heartbeat(struct cairn_rpc_req *rq)
 {
-    struct hop *h = hop_new(rq, serve_heartbeat, answer_heartbeat);
+    struct hop *h = cluster_hop_new(rq, serve_heartbeat, answer_heartbeat);
 
     if (h != NULL)
-        hop_go(h, cairn_wire_heartbeat_get((const Cairn__Wire__ClusterHeartbeat *)rq->msg, &h->beat, &h->ask.err));
+        cluster_hop_go(h,
+                       cairn_wire_heartbeat_get((const Cairn__Wire__ClusterHeartbeat *)rq->msg, &h->beat, &h->ask.err));
 }
 
 /* ---- STOP ---- */
@@ -294,7 +119,7 @@ static const ProtobufCMessage *answer_stop(struct hop *h)
 static void handle_stop(struct cairn_rpc_req *rq)
 {
     const Cairn__Wire__ClusterStop *w = (const Cairn__Wire__ClusterStop *)rq->msg;
-    struct hop *h = hop_new(rq, serve_stop, answer_stop);
+    struct hop *h = cluster_hop_new(rq, serve_stop, answer_stop);
 
     if (h == NULL)
         return;
@@ -302,7 +127,7 @@ static void handle_stop(struct cairn_rpc_req *rq)
         h->ask.p.node = w->who->node;
         h->ask.p.inc = w->who->inc;
     }
-    hop_go(h, 0);
+    cluster_hop_go(h, 0);
 }
 
 /* ---- PROPOSE ---- */
@@ -321,10 +146,11 @@ static const ProtobufCMessage *answer_propose(struct hop *h)
 
 static void handle_propose(struct cairn_rpc_req *rq)
 {
-    struct hop *h = hop_new(rq, serve_propose, answer_propose);
+    struct hop *h = cluster_hop_new(rq, serve_propose, answer_propose);
 
     if (h != NULL)
-        hop_go(h, cairn_wire_change_get((const Cairn__Wire__ClusterChange *)rq->msg, &h->ask.change, &h->ask.err));
+        cluster_hop_go(h,
+                       cairn_wire_change_get((const Cairn__Wire__ClusterChange *)rq->msg, &h->ask.change, &h->ask.err));
 }
 
 /* ---- CREATE_CLASS, DRAIN ---- */
@@ -349,7 +175,7 @@ static const ProtobufCMessage *answer_class(struct hop *h)
 static void handle_create_class(struct cairn_rpc_req *rq)
 {
     const Cairn__Wire__ClusterClass *w = (const Cairn__Wire__ClusterClass *)rq->msg;
-    struct hop *h = hop_new(rq, serve_class, answer_class);
+    struct hop *h = cluster_hop_new(rq, serve_class, answer_class);
 
     if (h == NULL)
         return;
@@ -359,7 +185,7 @@ static void handle_create_class(struct cairn_rpc_req *rq)
     }
     h->ask.replicas = w->replicas;
     h->ask.min_insync = w->min_insync;
-    hop_go(h, 0);
+    cluster_hop_go(h, 0);
 }
 
 static void serve_drain(struct hop *h)
@@ -387,7 +213,7 @@ static const ProtobufCMessage *answer_drain(struct hop *h)
 static void handle_drain(struct cairn_rpc_req *rq)
 {
     const Cairn__Wire__ClusterDrain *w = (const Cairn__Wire__ClusterDrain *)rq->msg;
-    struct hop *h = hop_new(rq, w->lost ? serve_lose : serve_drain, answer_drain);
+    struct hop *h = cluster_hop_new(rq, w->lost ? serve_lose : serve_drain, answer_drain);
 
     if (h == NULL)
         return;
@@ -403,7 +229,8 @@ static void handle_drain(struct cairn_rpc_req *rq)
     h->ask.author = h->author;
     h->ask.off = w->off;
     h->ask.force = w->force;
-    hop_go(h, w->lost && w->off ? cairn_err_set(&h->ask.err, CAIRN_E_INVAL, "who is lost is drained, or not") : 0);
+    cluster_hop_go(h,
+                   w->lost && w->off ? cairn_err_set(&h->ask.err, CAIRN_E_INVAL, "who is lost is drained, or not") : 0);
 }
 
 /* ---- STATUS ---- */
@@ -416,7 +243,7 @@ static void serve_status(struct hop *h)
     h->ask.rc = o != NULL ? 0 : cairn_err_set(&h->ask.err, CAIRN_E_MOVED, "no node coordinates the cluster now");
     h->text = json_dumps(o, JSON_INDENT(1));
     json_decref(o);
-    hop_back(&h->ask);
+    cluster_hop_back(&h->ask);
 }
 
 static const ProtobufCMessage *answer_status(struct hop *h)
@@ -433,7 +260,7 @@ static const ProtobufCMessage *answer_status(struct hop *h)
 static void handle_status(struct cairn_rpc_req *rq)
 {
     const Cairn__Wire__ClusterAsk *w = (const Cairn__Wire__ClusterAsk *)rq->msg;
-    struct hop *h = hop_new(rq, serve_status, answer_status);
+    struct hop *h = cluster_hop_new(rq, serve_status, answer_status);
 
     if (h == NULL)
         return;
@@ -441,7 +268,7 @@ static void handle_status(struct cairn_rpc_req *rq)
         cairn__wire__cluster_ask__init(&h->forward.ask);
         h->forward.ask.forwarded = true;
     }
-    hop_go(h, 0);
+    cluster_hop_go(h, 0);
 }
 
 /* ---- of any node ---- */

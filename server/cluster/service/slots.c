@@ -146,7 +146,7 @@ static void on_clean_timer(void *arg)
 
 /* ---- life ---- */
 
-int cluster_slots_register(struct cluster_slots *w, struct cairn_who self)
+void cluster_slots_register(struct cluster_slots *w, struct cairn_who self)
 {
     int rc = 0;
 
@@ -159,10 +159,11 @@ int cluster_slots_register(struct cluster_slots *w, struct cairn_who self)
         else if (w->all[i] != NULL)
             rc = slots_begin(w->all[i]);
     }
+    if (rc != 0)
+        slots_fail(w, rc, "replicas cannot come to life");
     timer_again(w, &w->sync_timer, w->conf.sync_interval_ns);
     timer_again(w, &w->checkpoint_timer, w->conf.checkpoint_ns);
     timer_again(w, &w->clean_timer, CLEAN_MS * CAIRN_NS_PER_MS);
-    return rc;
 }
 
 void cluster_slots_cease(struct cluster_slots *w)

@@ -74,8 +74,8 @@ void cluster_slots_free(struct cluster_slots *w);
  * each slot of the node: struct cairn_coord_told); both malloc'ed. CAIRN_E_NOMEM. After started(). */
 int cluster_slots_logs(struct cluster_slots *w, struct cairn_coord_log **logs, uint32_t *n, uint8_t **partial,
                        uint32_t *partial_bytes);
-/** This process is registered: replicas come to life. CAIRN_E_NOMEM, CAIRN_E_CORRUPT. */
-int cluster_slots_register(struct cluster_slots *w, struct cairn_who self);
+/** This process is registered: replicas come to life. Where one cannot, all have failed. */
+void cluster_slots_register(struct cluster_slots *w, struct cairn_who self);
 /** The map is another: every replica ends its part in the old one, and keeps what it has. cluster_slots_register()
  * follows, as another incarnation. */
 void cluster_slots_cease(struct cluster_slots *w);

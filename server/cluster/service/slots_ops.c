@@ -59,6 +59,13 @@ static void op_log_append(struct cairn_replica *r, const struct cairn_log_entry 
         cairn_list_add_tail(&s->w->unsynced, &s->unsynced);
 }
 
+static bool op_log_has_room(struct cairn_replica *r)
+{
+    const struct cluster_slots *w = slots_of(r)->w;
+
+    return cairn_slot_disk_take_room(w->conf.disk, w->conf.worker, 1, 0);
+}
+
 static void op_log_cut(struct cairn_replica *r, uint64_t pos)
 {
     struct slot *s = slots_of(r);
@@ -209,6 +216,7 @@ const struct cairn_replica_ops slots_replica_ops = {
     .log_sync = op_log_sync,
     .log_write = op_log_write,
     .log_get = op_log_get,
+    .log_has_room = op_log_has_room,
     .send = op_send,
     .propose = op_propose,
     .apply = op_apply,

@@ -129,6 +129,7 @@ int slots_begin(struct slot *s)
     uint64_t end = cairn_slot_disk_end(w->conf.disk, s->store.slot);
     int rc = 0;
 
+    CAIRN_ASSERT(!s->begun);
     cairn_replica_init(r, &slots_replica_ops, w->conf.times, &w->loop->env, &w->loop->machines, s->store.slot, w->self);
     s->begun = true;
     store_slot_init(&s->store, s->store.slot, s->partial ? 0 : s->base.pos);
@@ -143,9 +144,14 @@ int slots_begin(struct slot *s)
         rc = cairn_replica_restore(r, s->base, s->sessions, s->sessions_len);
     for (uint64_t pos = s->base.pos + 1; rc == 0 && pos <= end; pos++)
         rc = cairn_replica_restore_entry(r, cairn_slot_disk_get(w->conf.disk, s->store.slot, pos));
+    if (rc != 0) { /* half of a log is none */
+        cairn_replica_fini(r);
+        s->begun = false;
+        return rc;
+    }
     free(s->sessions);
     s->sessions = NULL;
-    return rc;
+    return 0;
 }
 
 int cluster_slots_logs(struct cluster_slots *w, struct cairn_coord_log **logs, uint32_t *n, uint8_t **partial,

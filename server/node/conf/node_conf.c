@@ -181,7 +181,7 @@ static void fill_cluster(struct cairn_node_conf *conf, const struct cairn_conf *
     c->election_ns = cairn_conf_u64(cluster, "election");
     c->ack_ns = cairn_conf_u64(cluster, "ack");
     c->resend_ns = cairn_conf_u64(cluster, "resend");
-    c->learner_ns = c->ack_ns;
+    c->learner_ns = MIN(c->ack_ns, CAIRN_NS_PER_S / 2);
     c->sync_interval_ns = cairn_conf_u64(cluster, "sync_interval");
     c->checkpoint_ns = cairn_conf_u64(cluster, "checkpoint_interval");
     c->checkpoint_bytes = cairn_conf_u64(cluster, "checkpoint_bytes");

@@ -41,6 +41,23 @@ static json_t *methods_of(const json_t *now, const json_t *before, double s, jso
     return top_sums_end(sums);
 }
 
+/* All that it did was to put. */
+static void assert_put(const char *now_text, const char *before_text, double s, double per_s, uint64_t mean_ns,
+                       uint64_t p99_ns)
+{
+    json_t *now = parsed(now_text), *before = before_text != NULL ? parsed(before_text) : NULL;
+    json_t *node = json_object(), *methods = methods_of(now, before, s, node), *m = method(methods, 0, "put");
+
+    assert_int_equal(json_array_size(methods), 1);
+    assert_true(real_of(m, "per_s") == per_s);
+    assert_int_equal(cli_number_of(m, "mean_ns"), mean_ns);
+    assert_int_equal(cli_number_of(m, "p99_ns"), p99_ns);
+    json_decref(methods);
+    json_decref(node);
+    json_decref(before);
+    json_decref(now);
+}
+
 #define PUT(requests, sum, latencies)                                                                                  \
     "{\"provider\": \"kv\", \"method\": \"put\", \"requests\": " #requests ", \"failed\": 0, \"in_bytes\": 0,"         \
     " \"out_bytes\": 0, \"p99_ns\": 999999, \"sum_ns\": " #sum ", \"latencies\": " latencies "}"
@@ -54,26 +71,13 @@ static json_t *methods_of(const json_t *now, const json_t *before, double s, jso
 /* A node that was slow once shows how it is now: what was before the first sample counts no more. */
 static void what_was_before_does_not_count(void **state)
 {
-    json_t *before = parsed("{\"uptime_ms\": 5000, \"methods\": [" PUT(100, 99100, "[[100, 10], [900, 90]]") "]}");
-    json_t *now =
-        parsed("{\"uptime_ms\": 7000, \"methods\": [" PUT(300, 119100, "[[50, 1], [100, 209], [900, 90]]") "]}");
-    json_t *node = json_object(), *methods, *m;
+    static const char before[] = "{\"uptime_ms\": 5000, \"methods\": [" PUT(100, 99100, "[[100, 10], [900, 90]]") "]}";
+    static const char now[] =
+        "{\"uptime_ms\": 7000, \"methods\": [" PUT(300, 119100, "[[50, 1], [100, 209], [900, 90]]") "]}";
 
     (void)state;
-    methods = methods_of(now, before, 2, node);
-    m = method(methods, 0, "put");
-    assert_true(real_of(m, "per_s") == 100);
-    assert_int_equal(cli_number_of(m, "mean_ns"), 100);
-    assert_int_equal(cli_number_of(m, "p99_ns"), 100);
-    json_decref(methods);
-    methods = methods_of(now, NULL, 7, node); /* and since it started */
-    m = method(methods, 0, "put");
-    assert_int_equal(cli_number_of(m, "mean_ns"), 397);
-    assert_int_equal(cli_number_of(m, "p99_ns"), 900);
-    json_decref(methods);
-    json_decref(before);
-    json_decref(now);
-    json_decref(node);
+    assert_put(now, before, 2, 100, 100, 100);
+    assert_put(now, NULL, 7, 300.0 / 7, 397, 900); /* and since it started */
 }
 
 /* One of two hundred answers of two nodes is slow: that is no more than one of a hundred. */
@@ -99,20 +103,11 @@ static void latencies_of_nodes_are_one_distribution(void **state)
 /* It counts from 0 then, and its new counts may be above the old ones. */
 static void a_node_that_started_anew_has_no_past(void **state)
 {
-    json_t *before = parsed("{\"uptime_ms\": 90000, \"methods\": [" PUT(10, 1000, "[[100, 10]]") "]}");
-    json_t *now = parsed("{\"uptime_ms\": 300, \"methods\": [" PUT(20, 4000, "[[200, 20]]") "]}");
-    json_t *node = json_object(), *methods, *m;
+    static const char before[] = "{\"uptime_ms\": 90000, \"methods\": [" PUT(10, 1000, "[[100, 10]]") "]}";
+    static const char now[] = "{\"uptime_ms\": 300, \"methods\": [" PUT(20, 4000, "[[200, 20]]") "]}";
 
     (void)state;
-    methods = methods_of(now, before, 1, node);
-    m = method(methods, 0, "put");
-    assert_true(real_of(m, "per_s") == 20);
-    assert_int_equal(cli_number_of(m, "mean_ns"), 200);
-    assert_int_equal(cli_number_of(m, "p99_ns"), 200);
-    json_decref(methods);
-    json_decref(before);
-    json_decref(now);
-    json_decref(node);
+    assert_put(now, before, 1, 20, 200, 200);
 }
 
 /* A client's put is the router's request and then a provider's, but one request of the node; and what is asked to draw

@@ -5,10 +5,8 @@
 
 #include "tests/lib/etcd.h"
 #include "tests/lib/map_world.h"
-#include "tests/lib/skip.h"
 
 #include <setjmp.h>
-#include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -116,15 +114,5 @@ static inline int teardown(void **state)
     {                                                                                                                  \
 #kind ": " #name, name, setup_##kind, teardown, NULL                                                           \
     }
-/* Says so if it is not. */
-static inline bool etcd_is_there(void)
-{
-    if (!etcd_is_installed()) {
-        skip_say("etcd is not installed");
-        return false;
-    }
-    signal(SIGPIPE, SIG_IGN);
-    return true;
-}
 
 #endif

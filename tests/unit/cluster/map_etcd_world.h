@@ -7,10 +7,8 @@
 #include "tests/lib/forward.h"
 #include "tests/lib/map_world.h"
 #include "tests/lib/scratch.h"
-#include "tests/lib/skip.h"
 
 #include <setjmp.h>
-#include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>

@@ -10,7 +10,7 @@ enum { PROPOSALS_MAX = 256 };
 /* ---- replicas ---- */
 
 static struct wish proposals[PROPOSALS_MAX];
-static uint32_t joins_max; /* replicas that get there in a turn; 0: all */
+static uint32_t joins_max;     /* replicas that get there in a turn; 0: all */
 static uint64_t begun_by[ALL]; /* of each slot's move: who led it then */
 static bool idle; /* nobody writes: who is gone is missed only when somebody else has to be brought up to date */
 
@@ -227,6 +227,19 @@ static inline void drain(struct world *w, uint64_t node, bool off)
     cairn_coordinator_drain(&serving(w)->co, &x.ask);
     world_run_ms(w, 200);
     assert_true(x.over && x.ask.rc == 0);
+}
+
+/* One that is there, holds slots and does not coordinate. */
+static inline struct node *a_holder(struct world *w)
+{
+    for (int i = 0; i < NODES; i++) {
+        struct node *n = &w->nodes[i];
+
+        if (n->beats && n != serving(w) && holds(w, n->id, 2) > 0)
+            return n;
+    }
+    fail();
+    return NULL;
 }
 
 static const uint64_t all[] = { 1, 2, 3, 4, 5, 6 };

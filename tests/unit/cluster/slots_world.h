@@ -268,7 +268,7 @@ static inline void node_start(struct world *w, uint64_t id)
     n->started = false;
     cluster_slots_start(n->slots);
     turns(w, &n->started);
-    assert_int_equal(cluster_slots_register(n->slots, (struct cairn_who){ id, n->inc }), 0);
+    cluster_slots_register(n->slots, (struct cairn_who){ id, n->inc });
     n->up = true;
 }
 

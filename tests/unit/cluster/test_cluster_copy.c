@@ -441,12 +441,14 @@ static void copies_keep_their_rate(void **state)
         assert_true(took >= (bytes - fx->logs[0].page_len) * CAIRN_NS_PER_S / RATE);
     cluster_store_copy_close(fx->store, s);
     free_ns = cluster_pace_free_ns(&fx->pace);
-    if (strcmp(fx->backend, "memory") == 0) {
-        assert_false(cluster_store_copy_open(fx->store, &fx->logs[1].s));
+    if (!cluster_store_copy_open(fx->store, &fx->logs[1].s)) {
+        assert_string_equal(fx->backend, "memory");
         while (cairn_loop_now(&fx->kv.loop) < free_ns)
             cairn_loop_turn(&fx->kv.loop, CAIRN_NS_PER_MS);
+        assert_true(cluster_store_copy_open(fx->store, &fx->logs[1].s));
+    } else if (strcmp(fx->backend, "memory") == 0) {
+        assert_true(cairn_env_now_ns(&fx->kv.loop.env) >= free_ns); /* the machine stood still */
     }
-    assert_true(cluster_store_copy_open(fx->store, &fx->logs[1].s));
     cluster_store_copy_read(fx->store, &fx->logs[1].s);
     turns(fx, &fx->logs[1].paged);
     assert_true(cairn_loop_now(&fx->kv.loop) >= free_ns);

@@ -470,7 +470,16 @@ static inline int fx_setup_with(void **state, struct cairn_extent_conf conf)
 
 static inline int fx_setup_file(void **state)
 {
-    return fx_setup_with(state, fx_conf(CAIRN_EXTENT_FILE));
+    return fx_setup_with(state, fx_conf(CAIRN_EXTENT_FILE)); /* AUTO: where io_uring is refused it is the pool */
+}
+
+static inline int fx_setup_pool(void **state)
+{
+    struct cairn_extent_conf conf = fx_conf(CAIRN_EXTENT_FILE);
+
+    conf.io = CAIRN_FILE_IO_POOL;
+    conf.direct = false;
+    return fx_setup_with(state, conf);
 }
 
 static inline int fx_setup_pmem(void **state)

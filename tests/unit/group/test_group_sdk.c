@@ -4,6 +4,7 @@
 #include "providers/group/group_seal.h"
 #include "providers/group/swim_packet.h"
 #include "sdk/core/rpc/auth.h"
+#include "tests/lib/patience.h"
 #include "tests/lib/scratch.h"
 
 #include <arpa/inet.h>
@@ -193,17 +194,17 @@ static void a_watch_tells_what_changes_until_it_is_canceled(void **state)
     fx->over = 1;
     o.call = &number;
     assert_int_equal(cairn_members_watch(fx->c, NULL, on_changed, &o, on_over, fx), 0);
-    for (uint32_t i = 0; i < 500 && fx->told < 1; i++)
+    WHILE_PATIENT (fx->told < 1)
         cairn_poll(fx->c, 10);
     assert_string_equal(fx->last, "me alive");
     cairn_poll(fx->c, 50); /* it waits at the node now */
     assert_int_equal(fx->told, 1);
     say(fx, 7, CAIRN_SWIM_ALIVE, 1);
-    for (uint32_t i = 0; i < 500 && fx->told < 2; i++)
+    WHILE_PATIENT (fx->told < 2)
         cairn_poll(fx->c, 10);
     assert_string_equal(fx->last, "m007 alive");
     say(fx, 7, CAIRN_SWIM_DEAD, 1);
-    for (uint32_t i = 0; i < 500 && fx->dead < 1; i++)
+    WHILE_PATIENT (fx->dead < 1)
         cairn_poll(fx->c, 10);
     assert_string_equal(fx->last, "m007 silent");
     assert_int_equal(fx->over, 1);
@@ -357,11 +358,11 @@ static void a_node_ends_under_a_watch(void **state)
     fx->over = 1;
     o.timeout_ms = 300;
     assert_int_equal(cairn_members_watch(fx->c, NULL, on_changed, &o, on_over, fx), 0);
-    for (uint32_t i = 0; i < 500 && fx->told < 1; i++)
+    WHILE_PATIENT (fx->told < 1)
         cairn_poll(fx->c, 10);
     cairn_poll(fx->c, 50);
     cairn_server_request_stop(fx->node);
-    for (uint32_t i = 0; i < 1000 && cairn_server_wait(fx->node, 0) != 0; i++)
+    WHILE_PATIENT (cairn_server_wait(fx->node, 0) != 0)
         cairn_poll(fx->c, 10);
     assert_int_equal(cairn_server_wait(fx->node, 0), 0);
     assert_true(fx->told < 10); /* nor do they talk in circles */

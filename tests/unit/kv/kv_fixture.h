@@ -7,11 +7,13 @@
 #include "providers/kv/kv_store.h"
 #include "tests/lib/scratch.h"
 
+#include <dirent.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
@@ -129,7 +131,7 @@ static inline ProtobufCBinaryData fx_str(const char *s)
     return fx_key(s, strlen(s));
 }
 
-/* For tests of the RocksDB store that open it themselves. */
+/* For tests of the RocksDB store that open it themselves: FX_ROCKSDB(). */
 static inline int fx_setup_rocksdb(void **state)
 {
     struct fx *fx = malloc(sizeof(*fx));
@@ -147,6 +149,8 @@ static inline int fx_teardown(void **state)
     free(fx);
     return 0;
 }
+
+#define FX_ROCKSDB(test) cmocka_unit_test_setup_teardown(test, fx_setup_rocksdb, fx_teardown)
 
 /* ---- writes, each waited for ---- */
 
@@ -409,6 +413,57 @@ static inline bool fx_list(struct fx *fx, struct cairn_kv_db db, const Cairn__Wi
     assert_int_equal(page->rc, 0);
     free(range);
     return scan.more;
+}
+
+/* ---- what the engine says of itself, and what it has on disk ---- */
+
+static inline json_t *fx_status(struct fx *fx)
+{
+    json_t *j = json_object();
+
+    fx->ops->status(fx->store, j);
+    return j;
+}
+
+static inline json_int_t fx_status_number(struct fx *fx, const char *key)
+{
+    json_t *j = fx_status(fx);
+    json_int_t n = json_integer_value(json_object_get(j, key));
+
+    assert_true(json_is_integer(json_object_get(j, key)));
+    json_decref(j);
+    return n;
+}
+
+static inline void fx_assert_health(struct fx *fx, const char *health)
+{
+    json_t *j = fx_status(fx);
+
+    assert_string_equal(json_string_value(json_object_get(j, "health")), health);
+    json_decref(j);
+}
+
+/* The largest sorted file. */
+static inline off_t fx_largest_table(struct fx *fx, char path[512])
+{
+    char dir[128], p[512];
+    off_t largest = 0;
+    struct dirent *e;
+    struct stat st;
+    DIR *d;
+
+    snprintf(dir, sizeof(dir), "%s/db", fx->path);
+    d = opendir(dir);
+    while ((e = readdir(d)) != NULL) {
+        snprintf(p, sizeof(p), "%s/%s", dir, e->d_name);
+        if (strstr(e->d_name, ".sst") != NULL && stat(p, &st) == 0 && st.st_size > largest) {
+            largest = st.st_size;
+            strcpy(path, p);
+        }
+    }
+    closedir(d);
+    assert_true(largest > 0);
+    return largest;
 }
 
 /* ---- random walks ---- */

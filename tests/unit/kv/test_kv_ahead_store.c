@@ -416,16 +416,16 @@ static void a_decided_database_is_made_on_a_full_disk(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test_setup_teardown(writes_come_behind, fx_setup_rocksdb, fx_teardown),
-        cmocka_unit_test_setup_teardown(dropped_is_gone, fx_setup_rocksdb, fx_teardown),
-        cmocka_unit_test_setup_teardown(what_is_read_stays, fx_setup_rocksdb, fx_teardown),
-        cmocka_unit_test_setup_teardown(a_flush_has_an_end, fx_setup_rocksdb, fx_teardown),
-        cmocka_unit_test_setup_teardown(strangers_do_not_pay, fx_setup_rocksdb, fx_teardown),
-        cmocka_unit_test_setup_teardown(a_flush_takes_what_was_there, fx_setup_rocksdb, fx_teardown),
-        cmocka_unit_test_setup_teardown(lists_wait_for_no_write, fx_setup_rocksdb, fx_teardown),
-        cmocka_unit_test_setup_teardown(removals_free_room, fx_setup_rocksdb, fx_teardown),
-        cmocka_unit_test_setup_teardown(views_free_room, fx_setup_rocksdb, fx_teardown),
-        cmocka_unit_test_setup_teardown(a_decided_database_is_made_on_a_full_disk, fx_setup_rocksdb, fx_teardown),
+        FX_ROCKSDB(writes_come_behind),
+        FX_ROCKSDB(dropped_is_gone),
+        FX_ROCKSDB(what_is_read_stays),
+        FX_ROCKSDB(a_flush_has_an_end),
+        FX_ROCKSDB(strangers_do_not_pay),
+        FX_ROCKSDB(a_flush_takes_what_was_there),
+        FX_ROCKSDB(lists_wait_for_no_write),
+        FX_ROCKSDB(removals_free_room),
+        FX_ROCKSDB(views_free_room),
+        FX_ROCKSDB(a_decided_database_is_made_on_a_full_disk),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -110,8 +110,8 @@ static void a_check_changes_nothing(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test_setup_teardown(fewer_databases_than_there_are_stop_the_start, fx_setup_rocksdb, fx_teardown),
-        cmocka_unit_test_setup_teardown(a_check_changes_nothing, fx_setup_rocksdb, fx_teardown),
+        FX_ROCKSDB(fewer_databases_than_there_are_stop_the_start),
+        FX_ROCKSDB(a_check_changes_nothing),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -281,9 +281,9 @@ static void view_is_of_one_position(void **state)
 int main(int argc, char **argv)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test_setup_teardown(what_survives_is_a_prefix, fx_setup_rocksdb, fx_teardown),
-        cmocka_unit_test_setup_teardown(close_flushes, fx_setup_rocksdb, fx_teardown),
-        cmocka_unit_test_setup_teardown(view_is_of_one_position, fx_setup_rocksdb, fx_teardown),
+        FX_ROCKSDB(what_survives_is_a_prefix),
+        FX_ROCKSDB(close_flushes),
+        FX_ROCKSDB(view_is_of_one_position),
     };
 
     if (argc == 4 && strcmp(argv[1], "--child") == 0)

@@ -42,32 +42,6 @@ static int barrier(struct fx *fx, struct cairn_kv_db db)
     return fx_write_wait(fx, &fw);
 }
 
-static json_t *status(struct fx *fx)
-{
-    json_t *j = json_object();
-
-    fx->ops->status(fx->store, j);
-    return j;
-}
-
-static json_int_t status_number(struct fx *fx, const char *key)
-{
-    json_t *j = status(fx);
-    json_int_t n = json_integer_value(json_object_get(j, key));
-
-    assert_true(json_is_integer(json_object_get(j, key)));
-    json_decref(j);
-    return n;
-}
-
-static void assert_health(struct fx *fx, const char *health)
-{
-    json_t *j = status(fx);
-
-    assert_string_equal(json_string_value(json_object_get(j, "health")), health);
-    json_decref(j);
-}
-
 /* A view for which the engine would have to take what runs ahead says why it does not. */
 static void a_view_tells_why_not(void **state)
 {
@@ -110,12 +84,12 @@ static void failed_sync_is_final(void **state)
     assert_int_equal(disk_syncs(), syncs);
     assert_string_equal(fx_get_str(fx, db, "after"), "-");
     assert_string_equal(fx_get_str(fx, db, "before"), "v"); /* reads go on */
-    assert_health(fx, "readonly");
+    fx_assert_health(fx, "readonly");
     fx_close(fx);
     fx_open(fx); /* a start looks at what is really there */
     db = cairn_kv_dir_by_name(&fx->dir, "d")->db;
     assert_int_equal(put(fx, db, "after", SYNC), 0);
-    assert_health(fx, "ok");
+    fx_assert_health(fx, "ok");
     fx_close(fx);
 }
 
@@ -134,7 +108,7 @@ static void failed_flush_is_told(void **state)
     disk_fail_syncs(1, EIO);
     assert_int_equal(fx->ops->flush(fx->store), CAIRN_E_IO);
     assert_string_equal(fx_get_str(fx, db, "second"), "v");
-    assert_health(fx, "readonly");
+    fx_assert_health(fx, "readonly");
     assert_int_equal(fx->ops->flush(fx->store), CAIRN_E_IO);
     assert_int_equal(put(fx, db, "third", MEMORY), CAIRN_E_IO);
     fx_close(fx);
@@ -143,7 +117,7 @@ static void failed_flush_is_told(void **state)
     assert_string_equal(fx_get_str(fx, db, "first"), "v");
     assert_string_equal(fx_get_str(fx, db, "second"), "-");
     assert_int_equal(fx->ops->flush(fx->store), 0); /* a start looks at what is really there */
-    assert_health(fx, "ok");
+    fx_assert_health(fx, "ok");
     fx_close(fx);
 }
 
@@ -175,7 +149,7 @@ static void full_disk_at_a_sync_ends(void **state)
     rc = barrier(fx, db);
     assert_true(rc == CAIRN_E_NOSPACE || (rc == 0 && has_sorted_file(fx))); /* the engine may have been faster */
     if (rc != 0)
-        assert_health(fx, "readonly");
+        fx_assert_health(fx, "readonly");
     clock_gettime(CLOCK_MONOTONIC, &begin);
     do {
         rc = put(fx, db, "k2", SYNC);
@@ -185,7 +159,7 @@ static void full_disk_at_a_sync_ends(void **state)
     assert_int_equal(rc, 0);
     assert_true(has_sorted_file(fx)); /* what a write that is taken stands for */
     assert_int_equal(barrier(fx, db), 0);
-    assert_health(fx, "ok");
+    fx_assert_health(fx, "ok");
     assert_string_equal(fx_get_str(fx, db, "k"), "v");
     fx_close(fx);
 }
@@ -348,10 +322,10 @@ static void second_read_touches_no_disk(void **state)
         assert_int_equal(disk_reads(), reads);
     }
     assert_true(misses > KEYS / STEP / 2);
-    assert_int_equal(status_number(fx, "cache_misses"), misses);
-    assert_int_equal(status_number(fx, "cache_hits"), hits);
-    assert_int_equal(status_number(fx, "cache_bytes_max"), fx->conf.cache_bytes);
-    assert_in_range(status_number(fx, "cache_bytes"), 1, fx->conf.cache_bytes);
+    assert_int_equal(fx_status_number(fx, "cache_misses"), misses);
+    assert_int_equal(fx_status_number(fx, "cache_hits"), hits);
+    assert_int_equal(fx_status_number(fx, "cache_bytes_max"), fx->conf.cache_bytes);
+    assert_in_range(fx_status_number(fx, "cache_bytes"), 1, fx->conf.cache_bytes);
     fx_close(fx);
 }
 

@@ -1,13 +1,8 @@
 /* What the RocksDB store promises beyond the common: it is there again after a restart and after SIGKILL, it refuses
- * foreign data, it survives a full disk and says when data are corrupt. */
-#include "tests/lib/skip.h"
+ * foreign data, and its loops do not wait for the disk. */
 #include "tests/unit/kv/kv_fixture.h"
 
-#include <dirent.h>
-#include <fcntl.h>
 #include <signal.h>
-#include <sys/mount.h>
-#include <sys/stat.h>
 
 static struct cairn_kv_db find(struct fx *fx, const char *name)
 {
@@ -216,353 +211,6 @@ static void acknowledged_survives_sigkill(void **state)
     }
 }
 
-/* ---- a full disk ---- */
-
-static bool mount_small(const char *path)
-{
-    return mount("tmpfs", path, "tmpfs", 0, "size=24m") == 0;
-}
-
-static json_int_t status_number(struct fx *fx, const char *key)
-{
-    json_t *j = json_object();
-    json_int_t n;
-
-    fx->ops->status(fx->store, j);
-    n = json_integer_value(json_object_get(j, key));
-    json_decref(j);
-    return n;
-}
-
-static bool health_is(struct fx *fx, const char *health)
-{
-    json_t *j = json_object();
-    bool is;
-
-    fx->ops->status(fx->store, j);
-    is = strcmp(json_string_value(json_object_get(j, "health")), health) == 0;
-    json_decref(j);
-    return is;
-}
-
-/* Writes are refused with NOSPACE, reads go on, and writes go on by themselves once there is room. */
-/* What cannot be flushed is asked for again until it can be, as a node of a cluster does. The engine's own log has no
- * room either: it keeps what it has to say for 5 s, and may not mind. */
-static void flush_of_a_full_disk(void **state)
-{
-    enum { KEYS = 50, TRIES = 8 };
-    static const struct timespec pause = { .tv_sec = 1 };
-    static uint8_t value[8000], block[4096];
-    struct fx *fx = *state;
-    struct cairn_kv_db db;
-    char path[128];
-    int fd, rc;
-
-    if (!mount_small(fx->path))
-        skip_because("no mount here (%s)", strerror(errno));
-    fx_open(fx);
-    db = fx_create(fx, "d", CAIRN_KV_UINT, false);
-    for (uint32_t n = 0; n < KEYS; n++)
-        assert_int_equal(fx_put(fx, db, fx_key(&n, 4), value, sizeof(value)), 0);
-    snprintf(path, sizeof(path), "%s/ballast", fx->path);
-    fd = open(path, O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
-    while (write(fd, block, sizeof(block)) > 0)
-        continue;
-    for (int i = 0; i < TRIES; i++) {
-        assert_int_equal(fx->ops->flush(fx->store), CAIRN_E_NOSPACE);
-        nanosleep(&pause, NULL);
-    }
-    assert_int_equal(unlink(path), 0);
-    close(fd);
-    for (int i = 0; (rc = fx->ops->flush(fx->store)) != 0 && i < 60; i++)
-        nanosleep(&pause, NULL);
-    assert_int_equal(rc, 0);
-    fx_close(fx);
-    assert_int_equal(umount(fx->path), 0);
-}
-
-static void full_disk(void **state)
-{
-    struct fx *fx = *state;
-    static uint8_t value[8000];
-    static struct fx_value v;
-    struct cairn_kv_db db;
-    uint32_t n = 0;
-    char path[128];
-    uint64_t rng = 9;
-    int rc = 0, fd;
-    struct timespec begin, now;
-
-    if (!mount_small(fx->path))
-        skip_because("no mount here (%s)", strerror(errno));
-    for (size_t i = 0; i < sizeof(value); i++)
-        value[i] = (uint8_t)fx_draw(&rng, 256);
-    snprintf(path, sizeof(path), "%s/ballast", fx->path);
-    fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
-    assert_int_equal(posix_fallocate(fd, 0, 16 << 20), 0);
-    fx_open(fx);
-    db = fx_create(fx, "d", CAIRN_KV_UINT, false);
-    for (n = 0; n < 10000 && rc == 0; n++)
-        rc = fx_put(fx, db, fx_key(&n, 4), value, sizeof(value));
-    assert_int_equal(rc, CAIRN_E_NOSPACE);
-    n--;
-    assert_int_equal(fx_put(fx, db, fx_key(&n, 4), value, sizeof(value)), CAIRN_E_NOSPACE);
-    assert_true(health_is(fx, "readonly"));
-    for (uint32_t i = 0; i < n; i++) {
-        assert_int_equal(fx_get(fx, db, fx_key(&i, 4), &v), 0);
-        assert_int_equal(v.len, sizeof(value));
-    }
-    assert_int_equal(fx_get(fx, db, fx_key(&n, 4), &v), 0);
-    assert_int_equal(v.len, -1);
-    assert_int_equal(unlink(path), 0);
-    close(fd);
-    clock_gettime(CLOCK_MONOTONIC, &begin);
-    do { /* the engine looks every few seconds: no bound on time but the test's own */
-        rc = fx_put(fx, db, fx_key(&n, 4), value, sizeof(value));
-        assert_true(rc == 0 || rc == CAIRN_E_NOSPACE);
-        clock_gettime(CLOCK_MONOTONIC, &now);
-    } while (rc != 0 && now.tv_sec - begin.tv_sec < 60);
-    assert_int_equal(rc, 0);
-    print_message("writes went on after %ld s\n", (long)(now.tv_sec - begin.tv_sec));
-    assert_true(health_is(fx, "ok"));
-    fx_close(fx);
-    fx_open(fx); /* and nothing was lost */
-    for (uint32_t i = 0; i <= n; i++) {
-        assert_int_equal(fx_get(fx, db, fx_key(&i, 4), &v), 0);
-        assert_int_equal(v.len, sizeof(value));
-    }
-    fx_close(fx);
-    assert_int_equal(umount(fx->path), 0);
-}
-
-/* The largest sorted file. */
-static off_t largest_table(struct fx *fx, char path[512])
-{
-    char dir[128], p[512];
-    off_t largest = 0;
-    struct dirent *e;
-    struct stat st;
-    DIR *d;
-
-    snprintf(dir, sizeof(dir), "%s/db", fx->path);
-    d = opendir(dir);
-    while ((e = readdir(d)) != NULL) {
-        snprintf(p, sizeof(p), "%s/%s", dir, e->d_name);
-        if (strstr(e->d_name, ".sst") != NULL && stat(p, &st) == 0 && st.st_size > largest) {
-            largest = st.st_size;
-            strcpy(path, p);
-        }
-    }
-    closedir(d);
-    assert_true(largest > 0);
-    return largest;
-}
-
-/* ---- many bytes at once ---- */
-
-enum { MANY_WRITES = 16, MANY_KEYS = 64, MANY_VALUE_BYTES = 8000 };
-
-struct many {
-    struct fx_write fw[MANY_WRITES];
-    uint32_t number[MANY_WRITES][MANY_KEYS], lengths[MANY_KEYS];
-    ProtobufCBinaryData keys[MANY_WRITES][MANY_KEYS];
-    int32_t status[MANY_WRITES][MANY_KEYS];
-    uint8_t values[MANY_KEYS * MANY_VALUE_BYTES];
-};
-
-/* Numbers from @first on: all writes of one turn of the loop, so in one group. */
-static void many_put(struct fx *fx, struct many *m, struct cairn_kv_db db, uint32_t first)
-{
-    uint64_t rng = first;
-
-    for (size_t i = 0; i < sizeof(m->values); i++)
-        m->values[i] = (uint8_t)fx_draw(&rng, 256);
-    for (uint32_t i = 0; i < MANY_WRITES; i++) {
-        struct cairn_kv_write *w = &m->fw[i].w;
-
-        for (uint32_t k = 0; k < MANY_KEYS; k++) {
-            m->lengths[k] = MANY_VALUE_BYTES;
-            m->number[i][k] = first + i * MANY_KEYS + k;
-            m->keys[i][k] = fx_key(&m->number[i][k], 4);
-        }
-        fx_fill_put(&m->fw[i], db, m->keys[i], m->values, sizeof(m->values));
-        w->lengths = m->lengths;
-        w->status = m->status[i];
-        w->n = MANY_KEYS;
-        fx_write_start(fx, &m->fw[i], 0);
-    }
-    for (uint32_t i = 0; i < MANY_WRITES; i++)
-        fx_write_wait(fx, &m->fw[i]);
-}
-
-/* What a compaction needs of room is reckoned in tables of a write buffer. */
-static void a_large_group_makes_no_large_tables(void **state)
-{
-    static struct many m;
-    enum { BUFFER_BYTES = 256 << 10, TABLE_BUFFERS = 3 /* as rocks.c reckons */ };
-    struct fx *fx = *state;
-    struct cairn_kv_db db;
-    char path[512];
-
-    fx->conf.write_buffer_bytes = BUFFER_BYTES;
-    fx_open(fx);
-    db = fx_create(fx, "d", CAIRN_KV_UINT, false);
-    for (uint32_t round = 0; round < 4; round++) {
-        many_put(fx, &m, db, round * MANY_WRITES * MANY_KEYS);
-        for (uint32_t i = 0; i < MANY_WRITES; i++)
-            assert_int_equal(m.fw[i].rc, 0);
-    }
-    fx_close(fx);
-    assert_in_range(largest_table(fx, path), 1, 5 * TABLE_BUFFERS * BUFFER_BYTES / 4);
-}
-
-/* Of a request for many keys each key's status says whether it is stored, also where the disk became full within. */
-static void full_disk_amid_a_batch(void **state)
-{
-    static struct many m;
-    static struct fx_value v;
-    struct fx *fx = *state;
-    uint32_t stored = 0, refused = 0;
-    struct cairn_kv_db db;
-
-    if (!mount_small(fx->path))
-        skip_because("no mount here (%s)", strerror(errno));
-    fx_open(fx);
-    db = fx_create(fx, "d", CAIRN_KV_UINT, false);
-    for (uint32_t round = 0; refused == 0; round++) {
-        many_put(fx, &m, db, round * MANY_WRITES * MANY_KEYS);
-        for (uint32_t i = 0; i < MANY_WRITES * MANY_KEYS; i++) {
-            const struct fx_write *fw = &m.fw[i / MANY_KEYS];
-            int rc = fw->rc != 0 ? fw->rc : m.status[i / MANY_KEYS][i % MANY_KEYS];
-
-            assert_true(rc == 0 || rc == CAIRN_E_NOSPACE);
-            stored += rc == 0;
-            refused += rc != 0;
-            assert_int_equal(fx_get(fx, db, m.keys[i / MANY_KEYS][i % MANY_KEYS], &v), 0);
-            assert_int_equal(v.len, rc == 0 ? MANY_VALUE_BYTES : -1);
-        }
-    }
-    assert_true(stored > 0);
-    fx_close(fx);
-    assert_int_equal(umount(fx->path), 0);
-}
-
-/* ---- corruption ---- */
-
-/* Flips a byte in the middle of the largest sorted file. */
-static void corrupt_a_file(struct fx *fx)
-{
-    char path[512];
-    off_t largest = largest_table(fx, path);
-    uint8_t byte;
-    int fd;
-
-    fd = open(path, O_RDWR | O_CLOEXEC);
-    assert_int_equal(pread(fd, &byte, 1, largest / 3), 1);
-    byte ^= 0x40;
-    assert_int_equal(pwrite(fd, &byte, 1, largest / 3), 1);
-    close(fd);
-}
-
-enum { CORRUPT_KEYS = 5000 };
-
-static bool on_length(void *arg, uint32_t i, const uint8_t *val, int64_t len)
-{
-    int64_t *lengths = arg;
-
-    assert_true((val != NULL) == (len >= 0));
-    lengths[i] = len;
-    return true;
-}
-
-/* All keys in calls of many: those that cannot be read, and no others, are told as such. */
-static void read_in_batches(struct fx *fx, struct cairn_kv_db db, const bool *is_corrupt)
-{
-    enum { BATCH = 50 };
-    ProtobufCBinaryData keys[BATCH];
-    uint32_t numbers[BATCH];
-    int64_t lengths[BATCH];
-    struct cairn_kv_read rd = {
-        .db = db, .keys = keys, .n = BATCH, .may_block = true, .found = on_length, .arg = lengths
-    };
-
-    for (uint32_t from = 0; from < CORRUPT_KEYS; from += BATCH) {
-        for (uint32_t i = 0; i < BATCH; i++) {
-            numbers[i] = from + i;
-            keys[i] = fx_key(&numbers[i], 4);
-        }
-        assert_int_equal(fx->ops->read(fx->store, &rd), 0);
-        for (uint32_t i = 0; i < BATCH; i++)
-            assert_int_equal(lengths[i], is_corrupt[from + i] ? -2 : 1000);
-    }
-}
-
-/* A condition on a key that cannot be read: nothing of the batch is done, and whoever was decided behind it comes
- * again. */
-static void batch_with_a_corrupt_key(struct fx *fx, struct cairn_kv_db db, uint32_t corrupt)
-{
-    static struct fx_batch run, first, second;
-    static uint8_t value[1000];
-
-    fx_batch_reset(&run); /* so long that it is written before the next is looked at */
-    for (uint32_t i = 0; i < 400; i++)
-        fx_batch_add(&run, db, CORRUPT_KEYS + 10 + i, value, sizeof(value));
-    fx_batch_start(fx, &run, CAIRN__WIRE__DURABILITY__DURABILITY_MEMORY, 0);
-    fx_batch_reset(&first);
-    fx_batch_reset(&second);
-    fx_batch_add(&first, db, CORRUPT_KEYS + 1, "x", 1);
-    fx_batch_add(&first, db, corrupt, "x", 1)->if_absent = true;
-    fx_batch_add(&first, db, CORRUPT_KEYS + 2, "x", 1);
-    fx_batch_add(&second, db, CORRUPT_KEYS + 1, "y", 1)->if_absent = true;
-    fx_batch_start(fx, &first, CAIRN__WIRE__DURABILITY__DURABILITY_MEMORY, 0);
-    fx_batch_start(fx, &second, CAIRN__WIRE__DURABILITY__DURABILITY_MEMORY, 0);
-    assert_int_equal(fx_write_wait(fx, &run.fw), 0);
-    assert_int_equal(fx_write_wait(fx, &first.fw), CAIRN_E_CORRUPT);
-    assert_int_equal(fx_write_wait(fx, &second.fw), CAIRN_E_BUSY);
-    assert_int_equal(fx_batch_apply(fx, &second, CAIRN__WIRE__DURABILITY__DURABILITY_MEMORY), 0);
-    assert_int_equal(second.status[0], 0); /* the first has left nothing */
-    free(run.values);
-    free(first.values);
-    free(second.values);
-}
-
-static void corrupt_block_is_reported(void **state)
-{
-    static bool is_corrupt[CORRUPT_KEYS];
-    struct fx *fx = *state;
-    static uint8_t value[1000];
-    static struct fx_value v;
-    struct cairn_kv_db db;
-    uint32_t corrupt = 0, last = 0;
-    uint64_t rng = 3;
-
-    fx->conf.write_buffer_bytes = 1 << 20;
-    fx_open(fx);
-    db = fx_create(fx, "d", CAIRN_KV_UINT, false);
-    for (uint32_t i = 0; i < CORRUPT_KEYS; i++) {
-        for (size_t j = 0; j < sizeof(value); j++)
-            value[j] = (uint8_t)fx_draw(&rng, 256);
-        assert_int_equal(fx_put(fx, db, fx_key(&i, 4), value, sizeof(value)), 0);
-    }
-    fx_close(fx);
-    corrupt_a_file(fx);
-    fx_open(fx);
-    for (uint32_t i = 0; i < CORRUPT_KEYS; i++) {
-        int rc = fx_get(fx, db, fx_key(&i, 4), &v);
-
-        assert_true((rc == 0 && v.len == sizeof(value)) || rc == CAIRN_E_CORRUPT);
-        is_corrupt[i] = rc == CAIRN_E_CORRUPT;
-        corrupt += is_corrupt[i];
-        last = is_corrupt[i] ? i : last;
-    }
-    read_in_batches(fx, db, is_corrupt);
-    batch_with_a_corrupt_key(fx, db, last);
-    assert_in_range(corrupt, 1, 10); /* one block of 4 KiB: the others are read */
-    assert_true(status_number(fx, "corrupt_reads") > 0);
-    assert_false(health_is(fx, "ok"));
-    fx_close(fx);
-}
-
 /* ---- reads on the loop ---- */
 
 /* What is in memory is answered without blocking; what is not says so, and is found by the pool. */
@@ -661,8 +309,8 @@ static void syncs_are_shared(void **state)
             assert_int_equal(fw[i].status, 0);
         }
     }
-    assert_int_equal(status_number(fx, "synced_ops"), WRITERS * ROUNDS);
-    assert_in_range(status_number(fx, "syncs"), ROUNDS, 2 * ROUNDS);
+    assert_int_equal(fx_status_number(fx, "synced_ops"), WRITERS * ROUNDS);
+    assert_in_range(fx_status_number(fx, "syncs"), ROUNDS, 2 * ROUNDS);
     fx_close(fx);
 }
 
@@ -711,14 +359,12 @@ static void writes_that_wait_are_bounded(void **state)
     assert_int_equal(busy, N - 7);
     for (int i = 0; i < N; i++)
         fx_write_wait(fx, &fw[i]);
-    assert_int_equal(status_number(fx, "writes_waiting"), 0);
-    assert_int_equal(status_number(fx, "writes_waiting_bytes"), 0);
+    assert_int_equal(fx_status_number(fx, "writes_waiting"), 0);
+    assert_int_equal(fx_status_number(fx, "writes_waiting_bytes"), 0);
     assert_int_equal(fx_put_str(fx, db, "k", "v"), 0);
     free(value);
     fx_close(fx);
 }
-
-#define TEST(f) cmocka_unit_test_setup_teardown(f, fx_setup_rocksdb, fx_teardown)
 
 static void child_main(char **argv)
 {
@@ -735,20 +381,15 @@ static void child_main(char **argv)
 int main(int argc, char **argv)
 {
     const struct CMUnitTest tests[] = {
-        TEST(acknowledged_survives_sigkill),
-        TEST(reopened_is_as_it_was),
-        TEST(foreign_directories_are_refused),
-        TEST(a_lost_database_stops_the_start),
-        TEST(full_disk),
-        TEST(flush_of_a_full_disk),
-        TEST(a_large_group_makes_no_large_tables),
-        TEST(full_disk_amid_a_batch),
-        TEST(corrupt_block_is_reported),
-        TEST(reads_that_need_the_disk_say_so),
-        TEST(reads_of_tables_that_are_not_open),
-        TEST(syncs_are_shared),
-        TEST(canceled_and_late_writes_do_not_happen),
-        TEST(writes_that_wait_are_bounded),
+        FX_ROCKSDB(acknowledged_survives_sigkill),
+        FX_ROCKSDB(reopened_is_as_it_was),
+        FX_ROCKSDB(foreign_directories_are_refused),
+        FX_ROCKSDB(a_lost_database_stops_the_start),
+        FX_ROCKSDB(reads_that_need_the_disk_say_so),
+        FX_ROCKSDB(reads_of_tables_that_are_not_open),
+        FX_ROCKSDB(syncs_are_shared),
+        FX_ROCKSDB(canceled_and_late_writes_do_not_happen),
+        FX_ROCKSDB(writes_that_wait_are_bounded),
     };
 
     if (argc == 5 && strcmp(argv[1], "--child") == 0)

@@ -1,4 +1,5 @@
 /* A node against those who were let in and do not keep to the protocol. */
+#include "tests/lib/patience.h"
 #include "tests/unit/net/hostile_fixture.h"
 
 static void garbage_closes_the_connection_only(void **state)
@@ -144,7 +145,7 @@ static void a_slow_reader_is_bounded_and_closed(void **state)
     assert_true(sent > 100);
     assert_true(fx->pings < 20); /* 256 KiB each, and 1 MiB of output at the most */
     assert_true(most < (3 << 20));
-    for (int i = 0; i < 500 && atomic_load(&fx->node.counters.slow_readers_closed) == 0; i++)
+    WHILE_PATIENT (atomic_load(&fx->node.counters.slow_readers_closed) == 0)
         cairn_loop_turn(&fx->loop, CAIRN_NS_PER_MS);
     assert_int_equal(atomic_load(&fx->node.counters.slow_readers_closed), 1);
     close(fd);

@@ -289,13 +289,12 @@ static void ids_are_not_given_twice(void **state)
     uint32_t last = 0;
 
     for (int i = 0; i < 4; i++) {
-        struct answer a;
+        uint32_t id;
 
         ns_create(w, "n");
-        assert_int_equal(show(w, 0, "n", &a), 0);
-        assert_true(((const Cairn__Wire__Namespace *)a.reply)->id > last);
-        last = ((const Cairn__Wire__Namespace *)a.reply)->id;
-        answer_free(&a);
+        id = id_of(w, "n");
+        assert_true(id > last);
+        last = id;
         assert_int_equal(ns_remove_as(w, &root, "n", false), 0);
         world_stop(w);
         world_start(w);
@@ -303,17 +302,6 @@ static void ids_are_not_given_twice(void **state)
 }
 
 /* ---- at the same time ---- */
-
-static uint32_t id_of(struct world *w, const char *name)
-{
-    struct answer a;
-    uint32_t id;
-
-    assert_int_equal(show(w, 0, name, &a), 0);
-    id = ((const Cairn__Wire__Namespace *)a.reply)->id;
-    answer_free(&a);
-    return id;
-}
 
 /* Each request that means namespace "n" of this id comes to @rc. */
 static void all_come_to(struct world *w, uint32_t id, int rc, const char *text)

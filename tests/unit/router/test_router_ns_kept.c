@@ -98,17 +98,6 @@ static void ids_begin_beyond(struct world *w, const char *base)
     assert_int_equal(c.op.rc, 0);
 }
 
-static uint32_t id_of(struct world *w, const char *name)
-{
-    struct answer a;
-    uint32_t id;
-
-    assert_int_equal(show(w, 0, name, &a), 0);
-    id = ((const Cairn__Wire__Namespace *)a.reply)->id;
-    answer_free(&a);
-    return id;
-}
-
 static void ids_count_on_from_an_import(void **state)
 {
     struct world *w = *state;

@@ -1,107 +1,8 @@
 /* Values that come in parts: how an upload ends, who may end it, and that nothing of it stays behind. */
-#include "world.h"
+#include "world_parts.h"
 
-static uint8_t value[6 * REGION], got[6 * REGION];
 static const struct cairn_identity alice = { .uid = 1000, .gid = 1000, .auth = "peer" };
 static const struct cairn_identity bob = { .uid = 1001, .gid = 1000, .auth = "peer" };
-
-enum { UPLOAD = 77 };
-
-struct part {
-    Cairn__Wire__RouterPart m;
-    Cairn__Wire__BulkDesc bulk;
-    uint32_t crcs[64];
-    struct answer a;
-};
-
-static void part_start(struct world *w, struct part *p, const struct cairn_identity *who, const char *ns,
-                       uint64_t upload, uint32_t number, size_t len)
-{
-    const uint8_t *from = value + (size_t)number * REGION % sizeof(value);
-
-    cairn__wire__router_part__init(&p->m);
-    cairn__wire__bulk_desc__init(&p->bulk);
-    p->bulk.key = 1;
-    p->bulk.len = len;
-    p->bulk.addr = (uintptr_t)from;
-    p->m.ns = (char *)(uintptr_t)ns;
-    p->m.upload = upload;
-    p->m.number = number;
-    p->m.length = len;
-    p->m.bulk = &p->bulk;
-    p->m.crcs = p->crcs;
-    if (len <= REGION)
-        p->m.n_crcs = crc_of_chunks(from, 0, len, p->crcs);
-    ask_start(w, (uint32_t)(world_random(w) % WORKERS), &p->a, who, CAIRN__WIRE__ROUTER_METHOD__ROUTER_PART, &p->m.base,
-              NULL, 0);
-}
-
-static int part_as(struct world *w, const struct cairn_identity *who, const char *ns, uint32_t number, size_t len)
-{
-    struct part p;
-    int rc;
-
-    part_start(w, &p, who, ns, UPLOAD, number, len);
-    rc = ask_wait(w, &p.a);
-    answer_free(&p.a);
-    return rc;
-}
-
-static int part(struct world *w, uint32_t number, size_t len)
-{
-    return part_as(w, &root, "n", number, len);
-}
-
-static int commit_as(struct world *w, const struct cairn_identity *who, const char *ns, uint32_t parts, uint64_t length,
-                     bool if_absent)
-{
-    Cairn__Wire__RouterCommit m = CAIRN__WIRE__ROUTER_COMMIT__INIT;
-    struct answer a;
-    int rc;
-
-    m.ns = (char *)(uintptr_t)ns;
-    m.key = key_of("k");
-    m.upload = UPLOAD;
-    m.parts = parts;
-    m.length = length;
-    m.if_absent = if_absent;
-    ask_start(w, (uint32_t)(world_random(w) % WORKERS), &a, who, CAIRN__WIRE__ROUTER_METHOD__ROUTER_COMMIT, &m.base,
-              NULL, 0);
-    rc = ask_wait(w, &a);
-    answer_free(&a);
-    return rc;
-}
-
-static int commit(struct world *w, uint32_t parts, uint64_t length)
-{
-    return commit_as(w, &root, "n", parts, length, false);
-}
-
-static int abort_as(struct world *w, const struct cairn_identity *who, const char *ns)
-{
-    Cairn__Wire__RouterAbort m = CAIRN__WIRE__ROUTER_ABORT__INIT;
-    struct answer a;
-    int rc;
-
-    m.ns = (char *)(uintptr_t)ns;
-    m.upload = UPLOAD;
-    ask_start(w, 0, &a, who, CAIRN__WIRE__ROUTER_METHOD__ROUTER_ABORT, &m.base, NULL, 0);
-    rc = ask_wait(w, &a);
-    answer_free(&a);
-    return rc;
-}
-
-static void expect_stored(struct world *w, size_t n)
-{
-    assert_int_equal(get(w, "n", "k", 0, 0, got, sizeof(got), NULL), n);
-    assert_memory_equal(got, value, n);
-    expect_no_orphans(w);
-}
-
-static struct cairn_router *router_of(struct world *w)
-{
-    return w->router;
-}
 
 static void restart_with(struct world *w, uint32_t ttl_ms, uint64_t bytes_max)
 {
@@ -302,183 +203,6 @@ static void bounds(void **state)
         world_turn(w);
 }
 
-static void every_call_fails(void **state)
-{
-    static const int failures[] = { CAIRN_E_NOSPACE, CAIRN_E_IO, CAIRN_E_TIMEOUT };
-    struct world *w = *state;
-
-    fill(value, sizeof(value), 4);
-    for (size_t f = 0; f < ARRAY_SIZE(failures); f++) {
-        uint32_t failed = 0;
-
-        for (uint64_t nth = 1;; nth++) {
-            int rc;
-
-            w->fail_at = 0;
-            ns_create(w, "n"); /* fresh: its database is to be opened, too */
-            w->calls = 0;
-            w->fail_at = nth;
-            w->fail_rc = failures[f];
-            rc = part(w, 0, REGION);
-            if (rc == 0)
-                rc = part(w, 1, 10);
-            if (rc == 0)
-                rc = commit(w, 2, REGION + 10);
-            w->fail_at = 0;
-            if (w->calls < nth) {
-                assert_int_equal(rc, 0);
-                assert_int_equal(ns_remove_as(w, &root, "n", true), 0);
-                break;
-            }
-            failed++;
-            assert_int_equal(rc, failures[f]);
-            rc = abort_as(w, &root, "n");
-            assert_true(rc == 0 || rc == CAIRN_E_NOTFOUND);
-            expect_no_orphans(w);
-            assert_int_equal(router_of(w)->uploads.n, 0);
-            assert_int_equal(ns_remove_as(w, &root, "n", true), 0);
-            assert_int_equal(w->nregions, 0);
-        }
-        assert_true(failed >= 2 + 1); /* parts, record; and the database, on a worker that has not opened it yet */
-    }
-}
-
-static void a_failed_part_may_come_again(void **state)
-{
-    struct world *w = *state;
-
-    fill(value, sizeof(value), 5);
-    ns_create(w, "n");
-    assert_int_equal(part(w, 0, REGION), 0);
-    w->calls = 0;
-    w->fail_at = 1;
-    w->fail_rc = CAIRN_E_NOSPACE;
-    assert_int_equal(part(w, 1, 10), CAIRN_E_NOSPACE);
-    w->fail_at = 0;
-    assert_int_equal(part(w, 1, 10), 0);
-    assert_int_equal(commit(w, 2, REGION + 10), 0);
-    expect_stored(w, REGION + 10);
-}
-
-/* A KV provider that has no time or no room in its queue does nothing, and a COMMIT that is told so may come again. */
-static void a_commit_at_the_wrong_moment_may_come_again(void **state)
-{
-    static const int passing[] = { CAIRN_E_BUSY, CAIRN_E_TIMEOUT, CAIRN_E_CANCELED };
-    struct world *w = *state;
-
-    fill(value, sizeof(value), 6);
-    ns_create(w, "n");
-    for (size_t i = 0; i < ARRAY_SIZE(passing); i++) {
-        assert_int_equal(part(w, 0, REGION), 0);
-        assert_int_equal(part(w, 1, 10), 0);
-        w->calls = 0;
-        w->fail_at = 1;
-        w->fail_rc = passing[i];
-        assert_int_equal(commit(w, 2, REGION + 10), passing[i]);
-        w->fail_at = 0;
-        assert_int_equal(router_of(w)->uploads.n, 1);
-        assert_int_equal(commit(w, 2, REGION + 10), 0);
-        expect_stored(w, REGION + 10);
-        expect_no_orphans(w);
-    }
-    assert_int_equal(part(w, 0, REGION), 0);
-    w->calls = 0;
-    w->fail_at = 1;
-    w->fail_rc = CAIRN_E_NOSPACE; /* is remembered as the answer, so nobody would come again */
-    assert_int_equal(commit(w, 1, REGION), CAIRN_E_NOSPACE);
-    w->fail_at = 0;
-    assert_int_equal(router_of(w)->uploads.n, 0);
-    expect_no_orphans(w);
-}
-
-/* An ABORT that finds a COMMIT under way, whose client has given up: if that fails nobody comes again, and the parts
- * go. */
-static void aborted_amid_a_commit_that_fails(void **state)
-{
-    struct world *w = *state;
-    bool met = false;
-
-    ns_create(w, "n");
-    for (uint64_t seed = 1; seed <= 20 || !met; seed++) {
-        Cairn__Wire__RouterCommit m = CAIRN__WIRE__ROUTER_COMMIT__INIT;
-        struct answer a;
-        int rc;
-
-        assert_true(seed < 1000);
-        assert_int_equal(part(w, 0, REGION), 0);
-        w->seed = seed;
-        w->calls = 0;
-        w->fail_at = 1;
-        w->fail_rc = CAIRN_E_CANCELED;
-        m.ns = (char *)(uintptr_t)"n";
-        m.key = key_of("k");
-        m.upload = UPLOAD;
-        m.parts = 1;
-        m.length = REGION;
-        ask_start(w, 0, &a, &root, CAIRN__WIRE__ROUTER_METHOD__ROUTER_COMMIT, &m.base, NULL, 0);
-        rc = abort_as(w, &root, "n");
-        assert_true(rc == 0 || rc == CAIRN_E_STATE);
-        met |= rc == CAIRN_E_STATE;
-        assert_int_equal(ask_wait(w, &a), rc == 0 ? CAIRN_E_NOTFOUND : CAIRN_E_CANCELED);
-        answer_free(&a);
-        w->fail_at = 0;
-        for (int turns = 0; w->nregions > 0 || router_of(w)->uploads.n > 0; turns++) {
-            assert_true(turns < 10000);
-            world_turn(w);
-        }
-    }
-    expect_no_orphans(w);
-}
-
-static void after_a_crash_they_are_gone(void **state)
-{
-    struct world *w = *state;
-
-    ns_create(w, "n");
-    for (int clean = 0; clean < 2; clean++) {
-        assert_int_equal(part(w, 0, REGION), 0);
-        assert_int_equal(part(w, 1, REGION), 0);
-        if (clean) /* even then: the next start looks for them */
-            world_stop(w);
-        else
-            world_crash(w);
-        world_start(w);
-        wait_sweep(w);
-        assert_int_equal(commit(w, 2, 2 * REGION), CAIRN_E_NOTFOUND);
-        assert_int_equal(w->nregions, 0);
-    }
-}
-
-/* The sweeper runs while parts come in and are committed: it takes none of them. */
-static void the_sweeper_leaves_them(void **state)
-{
-    struct world *w = *state;
-
-    fill(value, sizeof(value), 6);
-    ns_create(w, "n");
-    assert_int_equal(put(w, "n", "other", value, 2000), 0);
-    for (uint32_t when = 0; when < 40; when++) {
-        uint32_t id = router_ns_find(&router_of(w)->workers[0], "n")->id;
-        bool swept;
-
-        world_crash(w);
-        for (int i = 0; i < 20; i++)
-            region_add(w, value, 10, CAIRN_REGION_OWNER_TAG | id);
-        w->seed = when;
-        world_start(w);
-        for (uint32_t turns = 0; turns < when; turns++)
-            world_turn(w);
-        assert_int_equal(part(w, 0, REGION), 0);
-        swept = when % 2 == 0;
-        if (swept)
-            wait_sweep(w);
-        assert_int_equal(part(w, 1, REGION), 0);
-        assert_int_equal(commit(w, 2, 2 * REGION), 0);
-        wait_sweep(w);
-        expect_stored(w, 2 * REGION);
-    }
-}
-
 /* What a range was read of can be told from what another one was. */
 static void stamps(void **state)
 {
@@ -551,9 +275,9 @@ static void one_tebibyte(void **state)
         static uint8_t record[64 * KIB];
 
         for (uint32_t i = 0; i < CAIRN_PARTS_MAX; i++)
-            regions[i] = (struct cairn_record_region){
-                .id = region_add(w, NULL, CAIRN_PART_BYTES, CAIRN_REGION_OWNER_TAG), .len = CAIRN_PART_BYTES
-            };
+            regions[i] =
+                (struct cairn_record_region){ .id = region_add(w, NULL, CAIRN_PART_BYTES, CAIRN_REGION_OWNER_TAG),
+                                              .len = CAIRN_PART_BYTES };
         cairn_record_put_extents(record, 0, regions, CAIRN_PARTS_MAX);
         entry_set(w, w->dbs[0].id, key_of(k == 0 ? "a" : "b"), record, cairn_record_extents_bytes(CAIRN_PARTS_MAX));
     }
@@ -573,12 +297,6 @@ int main(void)
         CASE(what_must_not_replace),
         CASE(what_is_no_part),
         CASE(bounds),
-        CASE(every_call_fails),
-        CASE(a_failed_part_may_come_again),
-        CASE(a_commit_at_the_wrong_moment_may_come_again),
-        CASE(aborted_amid_a_commit_that_fails),
-        CASE(after_a_crash_they_are_gone),
-        CASE(the_sweeper_leaves_them),
         CASE(stamps),
         CASE(one_tebibyte),
     };

@@ -26,4 +26,15 @@ static int show(struct world *w, uint32_t worker, const char *name, struct answe
     return ask_wait(w, a);
 }
 
+static inline uint32_t id_of(struct world *w, const char *name)
+{
+    struct answer a;
+    uint32_t id;
+
+    assert_int_equal(show(w, 0, name, &a), 0);
+    id = ((const Cairn__Wire__Namespace *)a.reply)->id;
+    answer_free(&a);
+    return id;
+}
+
 #endif

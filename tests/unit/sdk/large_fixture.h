@@ -7,6 +7,7 @@
 #include "cairn/hashed.h"
 #include "cairn/server.h"
 #include "sdk/client/hashed_internal.h"
+#include "tests/lib/patience.h"
 #include "tests/lib/scratch.h"
 
 #include <setjmp.h>
@@ -120,18 +121,16 @@ static uint8_t *pattern(size_t n, unsigned seed)
  * them: an ABORT has a time of its own. */
 static void expect_no_uploads(struct fixture *fx)
 {
-    for (int tries = 0;; tries++) {
+    bool none = false;
+
+    WHILE_PATIENT (!none) {
         char *text;
-        bool none;
 
         assert_int_equal(cairn_status(fx->c, &text, NULL), 0);
         none = strstr(text, "\"uploads\": 0") != NULL || strstr(text, "\"uploads\":0") != NULL;
-        if (!none && tries == 1000)
-            fail_msg("%s", text);
         cairn_free(text);
-        if (none)
-            return;
-        usleep(10000);
+        if (!none)
+            usleep(10000);
     }
 }
 

@@ -3,6 +3,8 @@
 #include "tests/lib/patience.h"
 #include "tests/unit/sdk/routed_fixture.h"
 
+#include <sched.h>
+
 static int put(struct routed *x, const char *key, const char *value)
 {
     return cairn_put(x->ns, key, strlen(key), value, strlen(value), &x->o);
@@ -230,7 +232,7 @@ static void loops_of_moved_are_bounded(void **state)
     x->o.timeout_ms = 1000;
     began = seconds();
     assert_int_equal(get(x, key, back, sizeof(back)), CAIRN_E_TIMEOUT);
-    assert_true(seconds() - began > 0.5 && seconds() - began < 3);
+    assert_true(seconds() - began > 0.5 && seconds() - began < SOON_S);
     assert_true(node_of(x, 1)->gets < 30); /* pauses grow */
     assert_true(node_of(x, 0)->maps + node_of(x, 1)->maps < 60);
     scripted_cluster_fault(x->cluster, 1, SCRIPTED_NONE, 0);
@@ -253,7 +255,7 @@ static void an_answer_that_is_final_ends_it(void **state)
     assert_int_equal(put(x, key, "1"), 0);
     scripted_cluster_fault(x->cluster, 1, SCRIPTED_DENIED, 1000);
     assert_int_equal(put(x, key, "1"), CAIRN_E_DENIED);
-    assert_true(seconds() - began < 2);
+    assert_true(seconds() - began < SOON_S);
     routed_free(x);
 }
 
@@ -297,7 +299,7 @@ static void a_call_can_be_canceled_wherever_it_is(void **state)
             began = seconds();
             WHILE_PATIENT (out.runs == 0)
                 cairn_poll(x->c, 10);
-            assert_true(seconds() - began < (late ? 1.5 : 0.2));
+            assert_true(seconds() - began < SOON_S);
             assert_true(late ? out.rc == CAIRN_E_TIMEOUT || out.rc == CAIRN_E_BUSY : out.rc == CAIRN_E_CANCELED);
             x->o.call = NULL;
             x->o.timeout_ms = 0;
@@ -339,8 +341,6 @@ static void sessions_are_bounded_and_end(void **state)
     struct routed *x = routed_new(NODES, false);
     struct outcome out[NODES] = { 0 };
     char back[16], keys[NODES][32];
-    uint32_t open = 0;
-    double began;
 
     (void)state;
     for (uint32_t i = 0; i < NODES; i++) {
@@ -369,14 +369,11 @@ static void sessions_are_bounded_and_end(void **state)
     x->c->routing->members.idle_ns = 50 * CAIRN_NS_PER_MS;
     cairn_timer_stop(&x->c->loop.env, &x->c->routing->members.timer);
     assert_int_equal(get(x, keys[1], back, sizeof(back)), 0); /* which begins to watch again */
-    began = seconds();
-    while (x->c->routing->members.nopen > 0 && seconds() - began < 5)
+    WHILE_PATIENT (x->c->routing->members.nopen > 0)
         assert_int_equal(cairn_ping(x->c, NULL), 0); /* which turns the loop, and goes elsewhere */
-    assert_int_equal(x->c->routing->members.nopen, 0);
     for (uint32_t i = 1; i < NODES; i++) {
-        for (began = seconds(); (open = scripted_cluster_connections(x->cluster, i)) > 0 && seconds() - began < 2;)
-            ;
-        assert_int_equal(open, 0);
+        WHILE_PATIENT (scripted_cluster_connections(x->cluster, i) > 0)
+            sched_yield();
     }
     assert_int_equal(get(x, keys[5], back, sizeof(back)), 0);
     routed_free(x);
@@ -411,20 +408,24 @@ static void a_node_that_moved_is_found_by_many(void **state)
     struct outcome out[N] = { 0 };
     bool exists, told = false;
     uint32_t over = 0;
-    double began;
+    double last, passed = 0;
     char key[32];
 
     (void)state;
     strcpy(key, key_of(x, 1, 0));
     scripted_cluster_address(x->cluster, 1, 2);
-    x->o.timeout_ms = 20000;
-    began = seconds();
-    for (uint32_t n = 0; over < N && seconds() - began < WITHIN_S;) {
-        if (n < N && seconds() - began > 0.01 * n) {
+    x->o.timeout_ms = 60000;
+    last = seconds();
+    for (uint32_t n = 0; over < N && passed < WITHIN_S;) {
+        double now = seconds();
+
+        passed += MIN(now - last, 0.05); /* the rest is a machine's that stood still */
+        last = now;
+        if (n < N && passed > 0.01 * n) {
             out[n].rc = 1;
             assert_int_equal(cairn_exists_async(x->ns, key, strlen(key), &exists, &x->o, on_done, &out[n++]), 0);
         }
-        if (!told && seconds() - began > 0.6) {
+        if (!told && passed > 0.6) {
             told = true;
             scripted_cluster_address(x->cluster, 1, 1);
         }

@@ -263,7 +263,7 @@ static void a_batch_ends_in_time_or_when_canceled(void **state)
         struct outcome out = { 0 };
         uint32_t done = 0;
         uint64_t number;
-        double began;
+        double began, last, gap = 0;
 
         items_fill(puts, MANY, "v");
         if (!opens)
@@ -278,15 +278,19 @@ static void a_batch_ends_in_time_or_when_canceled(void **state)
             cairn_poll(x->c, 10);
         if (!late)
             assert_int_equal(cairn_cancel(x->c, number), 0);
-        for (began = seconds(); out.runs == 0;)
+        for (began = last = seconds(); out.runs == 0; last = seconds()) {
             cairn_poll(x->c, 10);
-        assert_true(seconds() - began < (late ? 2 : 0.3));
+            gap = MAX(gap, seconds() - last);
+        }
+        assert_true(seconds() - began < SOON_S);
         assert_int_equal(out.rc, late ? CAIRN_E_TIMEOUT : CAIRN_E_CANCELED);
         for (size_t i = 0; i < MANY; i++) {
             assert_true(puts[i].status == 0 || puts[i].status == out.rc);
             done += puts[i].status == 0;
         }
-        assert_true(opens || (done > MANY / 3 && done < MANY)); /* what the others did is told */
+        /* What the others did is told, if they had the time. */
+        assert_true(opens || (late && gap > 0.1) || done > MANY / 3);
+        assert_true(opens || done < MANY);
         scripted_cluster_fault(x->cluster, 1, SCRIPTED_NONE, 0);
         routed_free(x);
     }
@@ -435,7 +439,7 @@ static void a_list_says_what_is_wrong(void **state)
     scripted_cluster_fault(x->cluster, 1, SCRIPTED_DENIED, 1000);
     assert_int_equal(cairn_list(x->ns, "", 0, "", 0, 0, &page, &x->o), CAIRN_E_DENIED);
     assert_string_equal(x->error.text, "as told");
-    assert_true(seconds() - began < 2);
+    assert_true(seconds() - began < SOON_S);
     scripted_cluster_fault(x->cluster, 1, SCRIPTED_SILENT, 1000);
     x->o.timeout_ms = 300;
     assert_int_equal(cairn_list(x->ns, "", 0, "", 0, 0, &page, &x->o), CAIRN_E_TIMEOUT);

@@ -331,7 +331,7 @@ static void a_node_that_is_gone_is_unreachable(void **state)
     struct fixture *fx = *state;
 
     scripted_node_stop(fx->node);
-    fx->o.timeout_ms = 50;
+    fx->o.timeout_ms = 1000;
     fx->c->turned_ns = 0;
     assert_int_equal(cairn_ping(fx->c, &fx->o), CAIRN_E_UNREACHABLE);
     assert_true(fx->error.text[0] != '\0');

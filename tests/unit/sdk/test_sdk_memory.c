@@ -25,7 +25,7 @@ static void skipped(void **state)
 
 #else
 
-enum { MIB = 1 << 20, ROUNDS_MAX = 2000, PATIENCE_S = 5 };
+enum { MIB = 1 << 20, ROUNDS_MAX = 2000, PATIENCE_S = 20 };
 
 static uint8_t big[MIB], back[MIB];
 

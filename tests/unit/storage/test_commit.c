@@ -7,7 +7,6 @@
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #include <cmocka.h>
 
@@ -29,8 +28,6 @@ struct fixture {
     uint32_t groups, syncs, at_apply, at_sync;
     uint32_t order[OPS * 4], norder, group_size[OPS * 4], group_syncs;
     pthread_t applied_by, synced_by;
-    bool quick; /* what the engine says of every group */
-    uint32_t slow_ms;
     int apply_rc, sync_rc;
     uint32_t finished;
     struct op ops[OPS];
@@ -48,13 +45,11 @@ static void gate(struct fixture *fx, uint32_t *passes, uint32_t *waiting)
     pthread_mutex_unlock(&fx->mutex);
 }
 
-static void on_apply(void *ctx, struct cairn_link *group, bool quick)
+static void on_apply(void *ctx, struct cairn_link *group)
 {
     struct fixture *fx = ctx;
 
-    if (!quick)
-        gate(fx, &fx->apply_passes, &fx->at_apply);
-    usleep(fx->slow_ms * 1000);
+    gate(fx, &fx->apply_passes, &fx->at_apply);
     CAIRN_LIST_FOREACH (l, group) {
         struct cairn_commit_op *op = CONTAINER_OF(l, struct cairn_commit_op, link);
 
@@ -64,15 +59,6 @@ static void on_apply(void *ctx, struct cairn_link *group, bool quick)
     }
     fx->groups++;
     fx->applied_by = pthread_self();
-}
-
-static bool on_is_quick(void *ctx, const struct cairn_link *group, uint64_t now_ns)
-{
-    struct fixture *fx = ctx;
-
-    assert_false(cairn_list_is_empty(group));
-    assert_true(now_ns > 0);
-    return fx->quick;
 }
 
 static int on_sync(void *ctx)
@@ -134,7 +120,6 @@ static int setup(void **state)
                                       .ops_max = 32,
                                       .bytes_max = 1000,
                                       .apply = on_apply,
-                                      .is_quick = on_is_quick,
                                       .sync = on_sync,
                                       .ctx = fx };
 
@@ -311,94 +296,6 @@ static void quiet_ones_wake_nobody(void **state)
     assert_int_equal(fx->ops[3].op.rc, CAIRN_E_IO);
 }
 
-static bool is_applied_here(const struct fixture *fx)
-{
-    return pthread_equal(fx->applied_by, pthread_self());
-}
-
-/* No thread is woken, and those before it are answered before. */
-static void what_is_quick_its_loop_applies(void **state)
-{
-    struct fixture *fx = *state;
-    struct cairn_commit_stats stats = { .waiting = 1 };
-
-    let(fx, &fx->apply_passes, 1);
-    submit_quietly(fx, 0);
-    cairn_loop_turn(fx->loops[0], 0);
-    while (stats.waiting > 0)
-        cairn_commit_stats(fx->commit, &stats);
-    assert_false(is_applied_here(fx));
-    assert_int_equal(fx->ops[0].done, 0);
-
-    fx->quick = true;
-    for (uint32_t i = 1; i < 4; i++)
-        assert_int_equal(submit(fx, i, 0, 10, false), 0);
-    cairn_loop_turn(fx->loops[0], 0);
-    assert_true(is_applied_here(fx));
-    for (uint32_t i = 0; i < 4; i++) {
-        assert_int_equal(fx->ops[i].done, 1);
-        assert_int_equal(fx->ops[i].finished_at, i);
-        assert_int_equal(fx->order[i], i);
-    }
-    cairn_commit_stats(fx->commit, &stats);
-    assert_int_equal(stats.groups, 2);
-    assert_int_equal(stats.quick, 1);
-    assert_int_equal(stats.waiting, 0);
-    assert_int_equal(stats.waiting_bytes, 0);
-
-    fx->apply_rc = CAIRN_E_IO;
-    assert_int_equal(submit(fx, 4, 0, 10, false), 0);
-    let(fx, &fx->apply_passes, 1); /* if the one before took long */
-    turn_until_done(fx, 4);
-    assert_int_equal(fx->ops[4].op.rc, CAIRN_E_IO);
-}
-
-/* What is to be synced, what is much, and what comes while another applies or syncs, is not its loop's. */
-static void what_may_block_no_loop_applies(void **state)
-{
-    struct fixture *fx = *state;
-
-    fx->quick = true;
-    assert_int_equal(submit(fx, 0, 0, 10, true), 0);
-    assert_int_equal(submit(fx, 1, 0, 10, false), 0);
-    cairn_loop_turn(fx->loops[0], 0);
-    await(fx, &fx->at_apply);
-    assert_int_equal(submit(fx, 2, 1, 10, false), 0);
-    cairn_loop_turn(fx->loops[1], 0); /* behind those */
-    let(fx, &fx->apply_passes, 2);
-    await(fx, &fx->at_sync);
-    assert_int_equal(submit(fx, 3, 0, 10, false), 0);
-    let(fx, &fx->apply_passes, 1);
-    for (uint32_t i = 1; i < 4; i++)
-        turn_until_done(fx, i);
-    assert_false(is_applied_here(fx));
-    let(fx, &fx->sync_passes, 1);
-    turn_until_done(fx, 0);
-    assert_int_equal(submit(fx, 4, 0, CAIRN_COMMIT_QUICK_BYTES_MAX + 1, false), 0);
-    let(fx, &fx->apply_passes, 1);
-    turn_until_done(fx, 4);
-    assert_false(is_applied_here(fx));
-    for (uint32_t i = 0; i < 5; i++)
-        assert_int_equal(fx->order[i], i);
-}
-
-/* Once such a write took long, loops leave them to the committers for a while. */
-static void a_slow_disk_is_no_loops_matter(void **state)
-{
-    struct fixture *fx = *state;
-
-    fx->quick = true;
-    fx->slow_ms = 2;
-    assert_int_equal(submit(fx, 0, 0, 10, false), 0);
-    cairn_loop_turn(fx->loops[0], 0);
-    assert_int_equal(fx->ops[0].done, 1);
-    assert_true(is_applied_here(fx));
-    let(fx, &fx->apply_passes, 1);
-    assert_int_equal(submit(fx, 1, 0, 10, false), 0);
-    turn_until_done(fx, 1);
-    assert_false(is_applied_here(fx));
-}
-
 static void waiting_is_bounded(void **state)
 {
     struct fixture *fx = *state;
@@ -433,11 +330,10 @@ static void waiting_is_bounded(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        TEST(those_who_wait_go_together),     TEST(buffered_does_not_wait_for_sync),
-        TEST(one_sync_serves_all_who_wait),   TEST(one_thread_applies_and_syncs_what_waits_alone),
-        TEST(failures_reach_their_writers),   TEST(waiting_is_bounded),
-        TEST(quiet_ones_wake_nobody),         TEST(what_is_quick_its_loop_applies),
-        TEST(what_may_block_no_loop_applies), TEST(a_slow_disk_is_no_loops_matter),
+        TEST(those_who_wait_go_together),   TEST(buffered_does_not_wait_for_sync),
+        TEST(one_sync_serves_all_who_wait), TEST(one_thread_applies_and_syncs_what_waits_alone),
+        TEST(failures_reach_their_writers),
+        TEST(waiting_is_bounded),           TEST(quiet_ones_wake_nobody),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
