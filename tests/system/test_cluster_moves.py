@@ -215,6 +215,7 @@ class Moves(MovesCase):
         self.assertIn(b"node n4 holds no slots any more", shown)
 
         # A drain that is called off.
+        self.assertIn("holds no slots, and can be stopped", self.ok(self.cairn(first, "drain", "n4")).out)
         self.assertIn("slots move away", self.ok(self.cairn(first, "drain", "n3")).out)
         self.assertIn("drained no longer", self.ok(self.cairn(first, "drain", "--cancel", "n3")).out)
         self.ok(self.cairn(first, "drain", "--cancel", "n4"))

@@ -16,7 +16,7 @@ struct cli_table {
     struct cli *cli;
     const char *name;
     const struct cli_col *cols;
-    uint32_t ncols, nspare, indent;
+    uint32_t ncols, nspare;
     uint32_t spare[COLS_MAX];    /* columns, the first to be left out first */
     struct libscols_table *text; /* one of these is set */
     json_t *rows;
@@ -176,7 +176,7 @@ void cli_table_spare(struct cli_table *t, const char *field)
 /* Leaves columns out until the rest fits, or there is none to spare. */
 static void fit_columns(struct cli_table *t)
 {
-    size_t all = t->indent;
+    size_t all = 0;
     for (uint32_t k = 0; k < t->ncols; k++)
         all += width_of(t, k);
     for (uint32_t i = 0; t->cli->width > 0 && i < t->nspare && all > t->cli->width + 2; i++) {
@@ -189,7 +189,7 @@ static void fit_columns(struct cli_table *t)
 static void fit_words(struct cli_table *t)
 {
     enum { COLUMN_MIN = 10 }; /* most words are no longer */
-    size_t before = t->indent, last = t->ncols - 1;
+    size_t before = 0, last = t->ncols - 1;
     if (t->cli->width == 0 || t->cols[last].type != CLI_CELL_WORDS)
         return;
     for (size_t k = 0; k < last; k++)
@@ -213,33 +213,12 @@ static void fit_words(struct cli_table *t)
     }
 }
 
-void cli_table_indent(struct cli_table *t, uint32_t indent)
-{
-    if (t != NULL)
-        t->indent = indent;
-}
-
 void cli_table_extra(struct cli_table *t, const char *field, json_t *value)
 {
     if (t != NULL && t->doc != NULL)
         json_object_set_new(t->doc, field, value);
     else
         json_decref(value);
-}
-
-static int print_lines(struct cli_table *t)
-{
-    char *text = NULL, *rest = NULL;
-    if (scols_table_get_nlines(t->text) == 0)
-        return CLI_OK;
-    if (t->indent == 0)
-        return scols_print_table(t->text) == 0 ? CLI_OK : CLI_FAILED;
-    if (scols_print_table_to_string(t->text, &text) != 0)
-        return CLI_FAILED;
-    for (char *line = strtok_r(text, "\n", &rest); line != NULL; line = strtok_r(NULL, "\n", &rest))
-        fprintf(t->cli->out, "%*s%s\n", (int)t->indent, "", line);
-    free(text);
-    return CLI_OK;
 }
 
 int cli_table_end(struct cli_table *t)
@@ -253,7 +232,8 @@ int cli_table_end(struct cli_table *t)
     } else {
         fit_columns(t);
         fit_words(t);
-        rc = print_lines(t);
+        if (scols_table_get_nlines(t->text) > 0 && scols_print_table(t->text) != 0)
+            rc = CLI_FAILED;
         scols_unref_table(t->text);
     }
     free(t);

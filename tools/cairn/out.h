@@ -43,8 +43,6 @@ struct cli_table *cli_table_new(struct cli *cli, const char *name, const struct 
 void cli_table_row(struct cli_table *t, const struct cli_cell *cells);
 /** A column that people can do without: left out where a terminal is too narrow for all, in the order of these calls. */
 void cli_table_spare(struct cli_table *t, const char *field);
-/** So many blanks before each line of a table for people. */
-void cli_table_indent(struct cli_table *t, uint32_t indent);
 /** More fields beside the rows of the JSON form; takes @value. */
 void cli_table_extra(struct cli_table *t, const char *field, json_t *value);
 int cli_table_end(struct cli_table *t);

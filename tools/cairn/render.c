@@ -123,7 +123,7 @@ static bool is_figure(const json_t *rows, const char *name)
     return any && !ends_in(name, "id");
 }
 
-static int render_table(struct cli *cli, const json_t *rows, int depth)
+static int render_table(struct cli *cli, const json_t *rows)
 {
     const char *names[COLUMNS_MAX];
     char titles[COLUMNS_MAX][64]; /* the table copies them */
@@ -149,7 +149,6 @@ static int render_table(struct cli *cli, const json_t *rows, int depth)
                                                               : CLI_CELL_TEXT };
     }
     struct cli_table *t = cli_table_new(cli, "rows", cols, n);
-    cli_table_indent(t, 2 * (uint32_t)depth); /* as its title */
     char(*texts)[TEXT_MAX] = calloc(n, TEXT_MAX);
     for (size_t i = 0; texts != NULL && i < json_array_size(rows); i++) {
         struct cli_cell cells[COLUMNS_MAX];
@@ -210,7 +209,7 @@ static int render(struct cli *cli, const json_t *doc, int depth)
         cli_put_text(cli->out, name);
         fprintf(cli->out, "%s\n", cli_color(cli, CLI_PLAIN));
         above = true;
-        int shown = nested ? render(cli, v, depth + 1) : render_table(cli, v, depth);
+        int shown = nested ? render(cli, v, depth + 1) : render_table(cli, v);
         rc = shown != CLI_OK ? shown : rc;
     }
     return rc;

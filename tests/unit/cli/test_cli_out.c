@@ -189,17 +189,6 @@ static void documents_are_shown_by_their_names(void **state)
     json_decref(doc);
 }
 
-/* A table stands as far in as its title. */
-static void nested_tables_are_indented(void **state)
-{
-    (void)state;
-    json_t *doc = json_pack("{s:{s:[{s:s,s:i}]}}", "cluster", "silent", "name", "n1", "slots", 7);
-    assert_int_equal(cli_render(&cli, doc), CLI_OK);
-    fflush(cli.out);
-    assert_non_null(strstr(text, "\n  silent\n  NAME  SLOTS\n  n1        7\n"));
-    json_decref(doc);
-}
-
 static void colours_only_where_asked(void **state)
 {
     (void)state;
@@ -347,7 +336,6 @@ int main(void)
         cmocka_unit_test_setup_teardown(keys_of_any_bytes_are_json, setup, teardown),
         cmocka_unit_test_setup_teardown(a_stream_is_one_document, setup, teardown),
         cmocka_unit_test_setup_teardown(documents_are_shown_by_their_names, setup, teardown),
-        cmocka_unit_test_setup_teardown(nested_tables_are_indented, setup, teardown),
         cmocka_unit_test_setup_teardown(colours_only_where_asked, setup, teardown),
         cmocka_unit_test_setup_teardown(what_is_no_document_is_refused, setup, teardown),
         cmocka_unit_test_setup_teardown(text_cannot_lead_a_terminal_astray, setup, teardown),
