@@ -109,18 +109,19 @@ until_says() {
 
 # ---- the story ----
 
+# One call lasts as long as a take-over, and on a machine that is busy with itself that may be longer than usual.
 import_trees() {
     local tree prefix
     for tree in "${trees[@]}"; do
         prefix=$tree/
         [ -z "$dir" ] || prefix=
-        at 1 import --prefix "${prefix#/}" quickstart "$tree" || return
+        at 1 --timeout 2m import --prefix "${prefix#/}" quickstart "$tree" || return
     done
 }
 
 # A few keys of many slots, some of which the dead node led: all are stored when all slots have somebody again.
 probe() {
-    at 1 --quiet import --all --jobs 32 --prefix probe/ quickstart "$base/probe" && since "$killed" >"$base/taken_over"
+    at 1 --timeout 2m --quiet import --all --jobs 32 --prefix probe/ quickstart "$base/probe" && since "$killed" >"$base/taken_over"
 }
 
 kill_in_the_middle() {
@@ -168,6 +169,8 @@ nodes_run() {
     for ((i = 1; i <= members; i++)); do start_member "$i"; done
     for ((i = 1; i <= members; i++)); do await_ready "${pids[i]}" "node $i" at "$i"; done
     run at 1 --timeout 60s ns create --replicas 2 quickstart
+    # What is written before the second replica has joined has one copy.
+    run at 1 wait-ready --whole --timeout 60s || fail "the nodes do not become a whole cluster: $(at 1 status)"
 
     step "import ${trees[*]} with two replicas, and kill node $victim with SIGKILL in the middle"
     kill_in_the_middle

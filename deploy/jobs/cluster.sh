@@ -9,7 +9,8 @@
 # the keys of etcd's certificates are in it. `member` says which files there are.
 
 nodes='' etcds='' control='' scratch='' keep='' interface='' bin='' config='' timeout=120 exports=() settings=()
-application=() runners=() child='' id='' single='' ours='' begun='' ready='' pending='' kept_lock='' base=''
+application=() runners=() child='' child_group='' id='' single='' ours='' begun='' ready='' pending='' kept_lock='' base=''
+addresses=() unwritten='' deputy=''
 
 fail() { echo "$self: $*" >&2; exit 1; }
 misuse() { echo "$self: $*" >&2; echo "Try '$self --help'." >&2; exit 2; }
@@ -24,7 +25,8 @@ cluster_options() {
       --scratch DIR        where each host keeps data, and sockets: short, and the host's own (\$TMPDIR, /tmp)
       --control DIR        made, and removed at the end; all hosts see it (default: ${2:-in --scratch})
       --keep DIR           keep keys, map and data there; a later job with as many nodes goes on with them
-      --export NS=DIR      at the end, when the application has ended, write this namespace out; may be repeated
+      --export NS=DIR      at the end, when the application has ended, write this namespace out; may be repeated; unless all is
+                           written out the data stay where they are
       --config FILE        configuration of all nodes (default: kv, extent and group, with their defaults); names, places,
                            addresses, the key and the map are the job's, whatever it says; it has a group called "group"
       --set PATH=VALUE     a setting of each node, as of cairnd; may be repeated
@@ -33,8 +35,10 @@ cluster_options() {
       --bin DIR            where cairn and cairnd are (default: \$PATH)
 ${own}  -h, --help
 
-The application sees CAIRN_WORKSPACE (the node of its host), CAIRN_KEY, CAIRN_JOB_ADDRESSES (all nodes, for cairn --address)
-and CAIRN_JOB_NODES. Its exit code is the script's. SIGTERM, SIGINT and SIGHUP end the application, then the nodes.
+A namespace has its replicas a moment after \`cairn ns create --replicas N\`: \`cairn wait-ready --whole\` waits for that.
+The application sees CAIRN_WORKSPACE (the node of its host), CAIRN_KEY, CAIRN_JOB_ADDRESSES (up to 16 nodes, for cairn
+--address) and CAIRN_JOB_NODES. Its exit code is the script's, or 1 if it is 0 and a node, the map that is kept or an export failed.
+SIGTERM, SIGINT and SIGHUP end the application, then the nodes.
 END
 }
 
@@ -104,6 +108,10 @@ take_kept() {
     mkdir -p "$keep"
     exec {kept_lock}>"$keep/lock"
     flock -n "$kept_lock" || fail "--keep $keep: another job uses it"
+    # A new map would not name what they hold, and the nodes would clear it away.
+    if compgen -G "$keep/[0-9]*/data" >/dev/null && { [ ! -s "$keep/map.json" ] || [ ! -e "$keep/nodes" ]; }; then
+        fail "--keep $keep: there are data, but not what says whose they are (map.json and nodes): put it back, or name another directory"
+    fi
     if [ -e "$keep/nodes" ]; then
         [ "$(cat "$keep/nodes")" = "$nodes" ] || fail "--keep $keep: its data are of $(cat "$keep/nodes") nodes, not $nodes"
     else
@@ -177,26 +185,51 @@ await_all() {
     done
 }
 
+ADDRESSES_MAX=16 # as many ways in as a client takes; it learns of all other nodes from the map
+
+# By chance, so that clients of many jobs do not all ask the same nodes first, and of as many hosts as can be.
+some_addresses() {
+    printf '%s\n' "$@" | shuf | awk '{ host = $0; sub(/:[^:]*$/, "", host); print n[host]++, $0 }' | sort -n -s -k 1,1 |
+        awk -v n="$ADDRESSES_MAX" 'NR <= n { print $2 }'
+}
+
+read_addresses() {
+    local i
+    for ((i = 0; i < nodes; i++)); do read -r "addresses[i]" <"$control/node.$i"; done
+    CAIRN_JOB_ADDRESSES=$(some_addresses "${addresses[@]}" | paste -sd,)
+}
+
+# What an earlier job made is served again, and has its replicas; but more than there are nodes it will not have.
+await_kept() {
+    local left=$((until - SECONDS))
+    run "$cairn" --address "$CAIRN_JOB_ADDRESSES" --quiet wait-ready --whole --timeout "$((left > 1 ? left : 1))s" ||
+        say "not all that is kept has its replicas yet: cairn status says what is missing"
+}
+
 cluster_begin() {
     local until=$((SECONDS + timeout)) address
     begun=1
     hold_signals
     launch
+    remember
     take_signals
     until [ "$(published node)" = "$nodes" ]; do
         look_for_failures
         [ $SECONDS -lt $until ] || fail "$(published node) of $nodes nodes are ready after $timeout s"
         sleep 0.2
     done
-    CAIRN_JOB_ADDRESSES=$(sort -u "$control"/node.[0-9]* | paste -sd,)
+    read_addresses
     export CAIRN_JOB_ADDRESSES CAIRN_JOB_NODES=$nodes CAIRN_KEY=$control/cluster.key
     export CAIRN_WORKSPACE=$scratch/cairn-$id/ws
     run "$cairn" --address "$CAIRN_JOB_ADDRESSES" wait-ready --timeout "${timeout}s" || fail "no node answers at $CAIRN_JOB_ADDRESSES"
-    for address in ${CAIRN_JOB_ADDRESSES//,/ }; do # each of them: the application may ask any
+    for address in "${addresses[@]}"; do # each of them: the application may ask any
         await_all alive "in the group" members
         await_all "(up|draining|drained)" "in the cluster" members --cluster # and somebody coordinates it, as this one knows
     done
+    [ -z "$keep" ] || await_kept
     ready=1
+    [ ${#exports[@]} = 0 ] || unwritten=1 # until it is
+    remember
     say "ready: nodes $nodes, members of etcd $etcds"
 }
 
@@ -212,21 +245,76 @@ take_signals() {
     [ -z "$pending" ] || exit "$pending"
 }
 
-# In the background, and waited for: so a signal is acted upon at once.
+# In the background, and waited for: so a signal is acted upon at once. In a process group of its own, that what it starts ends with
+# it; but at a terminal in ours, which alone may read there, and gets its Ctrl-C.
 run() {
     local rc=0
     hold_signals
-    if [ -n "$kept_lock" ]; then "$@" <&0 {kept_lock}>&- & else "$@" <&0 & fi # what it leaves behind locks nothing
+    [ -t 0 ] || set -m
+    begin "$@" <&0 &
     child=$!
+    if [[ $- == *m* ]]; then child_group=-$child; else child_group=$child; fi
+    set +m
+    remember
     take_signals
     wait "$child" || rc=$?
     child=''
+    remember
     return "$rc"
 }
 
+begin() {
+    trap - INT TERM HUP QUIT # else what runs in the background has Ctrl-C ignored
+    [ -z "$kept_lock" ] || exec {kept_lock}>&- # what it leaves behind locks nothing
+    exec "$@"
+}
+
+# ---- the deputy ----
+
+# Killed by SIGKILL, this script ends nothing. Then this process does, which hears no signal that is meant for us, and holds the lock
+# of --keep as long. It also says when what runs the nodes has ended: a lost host says nothing itself.
+begin_deputy() {
+    remember
+    set -m
+    watch </dev/null >&2 &
+    deputy=$!
+    set +m
+}
+
+# What the deputy has to know.
+remember() {
+    declare -p child child_group runners begun ready unwritten >"$control/.state.new"
+    mv "$control/.state.new" "$control/state"
+}
+
+watch() {
+    local parent i told=()
+    trap - EXIT
+    trap '' INT TERM HUP
+    set +e
+    while read -r _ _ _ parent _ <"/proc/$BASHPID/stat" && [ "$parent" = $$ ]; do
+        # shellcheck source=/dev/null
+        . "$control/state"
+        for i in "${!runners[@]}"; do
+            if [ -z "${told[i]-}" ] && [ -n "$ready" ] && ended "${runners[i]}" && [ ! -e "$control/stop" ]; then
+                told[i]=1
+                if [ ${#runners[@]} = 1 ]; then say "what ran the nodes has ended: they are lost"; else say "node $i is lost"; fi
+            fi
+        done
+        sleep 1
+    done
+    [ -d "$control" ] || exit 0
+    say "killed: its nodes are ended"
+    # shellcheck source=/dev/null
+    . "$control/state"
+    deputy=''
+    cluster_end
+}
+
+# Groups are negative.
 ended() {
     local pid
-    for pid in "$@"; do ! kill -0 "$pid" 2>/dev/null || return 1; done
+    for pid in "$@"; do ! kill -0 -- "$pid" 2>/dev/null || return 1; done
 }
 
 # end_of SECONDS PID...: whether they end in time.
@@ -245,10 +333,11 @@ cluster_end() {
     trap '' INT TERM HUP
     set +e
     if [ -n "$child" ]; then
-        kill -TERM "$child" 2>/dev/null
-        end_of 20 "$child" || kill -KILL "$child" 2>/dev/null
+        kill -TERM -- "$child_group" 2>/dev/null
+        end_of 20 "$child_group" || kill -KILL -- "$child_group" 2>/dev/null
     fi
     if [ -n "$begun" ]; then
+        [ -z "$unwritten" ] || [ -n "$keep" ] || touch "$control/data-stays"
         touch "$control/stop"
         if [ ${#runners[@]} -gt 0 ] && ! end_of 45 "${runners[@]}"; then
             kill -TERM "${runners[@]}" 2>/dev/null
@@ -257,43 +346,69 @@ cluster_end() {
     fi
     if [ -n "$ours" ]; then
         if compgen -G "$control/failed.*" >/dev/null || { [ -n "$ready" ] && [ "$(published "done")" != "$nodes" ]; }; then
-            rm -rf "$control"/{cluster.key,ca.*,etcd*,group,settings}
+            local i
+            for ((i = 0; i < nodes; i++)); do
+                [ -e "$control/done.$i" ] || [ -e "$control/failed.$i" ] || say "node $i was lost"
+            done
+            rm -rf "$control"/{cluster.key,ca.*,etcd*,group,settings,state}
             say "not all nodes came to a good end: see $control/logs"
+            [ "$rc" != 0 ] || rc=1
         else
             rm -rf "$control"
         fi
     fi
+    [ -z "$unwritten" ] || say_what_stays
+    [ -z "$deputy" ] || kill -KILL -- "-$deputy"
     exit "$rc"
 }
 
 # What is spread over the nodes any of them writes out; of what is not, each has values of its own.
 export_all() {
-    local name=$1 to=$2 address where found='' rc=0
+    local name=$1 to=$2 i said found='' silent=() rc=0
     say "writing $name to $to"
-    for address in ${CAIRN_JOB_ADDRESSES//,/ }; do
-        where=$("$cairn" --address "$address" --json where "$name" any 2>/dev/null) || continue
-        found=1
-        if ! run "$cairn" --address "$address" export "$name" "$to" </dev/null; then
-            rc=1
-        elif [[ $where == *'"clustered": true'* ]]; then
-            return 0
+    for i in "${!addresses[@]}"; do
+        if ! said=$("$cairn" --address "${addresses[i]}" --timeout 10s --json where "$name" any 2>&1); then
+            [[ $said == *CAIRN_E_NOTFOUND* ]] && continue
+            said=${said#*\"text\":\"}
+            silent+=("node $i: ${said%%\"*}")
+            continue
         fi
+        found=1
+        run "$cairn" --address "${addresses[i]}" export "$name" "$to" </dev/null || { say "node $i: $name is not written out"; rc=1; }
+        [[ $said != *'"clustered": true'* ]] || return $rc
     done
     [ -n "$found" ] || { say "no node has a namespace $name"; rc=1; }
+    for said in "${silent[@]}"; do
+        say "what it has of $name is not written out: $said"
+        rc=1
+    done
     return $rc
 }
 
+say_what_stays() {
+    if [ -n "$keep" ]; then
+        say "not all was written out: it stays in $keep"
+    elif [ -n "$single" ]; then
+        say "not all was written out: the data stay, for --nodes $nodes --keep $scratch/cairn-$id"
+    else
+        say "not all was written out: the data stay on each host in $scratch/cairn-$id, unless the site clears that away;" \
+            "what these directories have, in one that all hosts see, is for --nodes $nodes --keep"
+    fi
+}
+
 cluster_main() {
-    local rc=0 pair
+    local rc=0 pair failures=''
     cluster_check
     trap cluster_end EXIT
     hold_signals
     cluster_prepare
+    begin_deputy
     take_signals
     cluster_begin
     run "${application[@]}" || rc=$?
     for pair in "${exports[@]}"; do
-        export_all "${pair%%=*}" "${pair#*=}" || { [ $rc != 0 ] || rc=1; }
+        export_all "${pair%%=*}" "${pair#*=}" || failures=1
     done
+    if [ -n "$failures" ]; then [ "$rc" != 0 ] || rc=1; else unwritten=''; fi
     exit "$rc"
 }

@@ -220,8 +220,8 @@ void cairn__call_finish(struct cairn_call *call, int rc)
     CAIRN_ASSERT(rc <= 0 && call->inner_calls == NULL);
     call_conceal(call);
     if (call->route.on) {
-        if (rc == CAIRN_E_TIMEOUT)
-            cairn__route_late(call);
+        if (rc == CAIRN_E_TIMEOUT || rc == CAIRN_E_UNREACHABLE)
+            cairn__route_late(call, rc);
         cairn__route_over(call);
     }
     if (call->again.on)

@@ -242,6 +242,17 @@ static int list_start(struct spread *x, struct spread_child *child)
     return cairn__call_go(call);
 }
 
+static int list_misses(const struct spread *x)
+{
+    const struct list *l = CONTAINER_OF(x, const struct list, x);
+
+    for (uint32_t i = 0; i < l->nnodes; i++) {
+        if (l->nodes[i].led > 0 && list_wants(&l->nodes[i]))
+            return (int)i;
+    }
+    return -1;
+}
+
 static int list_end(struct spread *x, int rc)
 {
     struct list *l = list_of(x);
@@ -265,7 +276,7 @@ static int list_end(struct spread *x, int rc)
 }
 
 static const struct spread_ops list_ops = {
-    .plan = list_plan, .start = list_start, .took = list_took, .end = list_end
+    .plan = list_plan, .start = list_start, .took = list_took, .misses = list_misses, .end = list_end
 };
 
 int cairn__spread_list(struct cairn_ns *ns, ProtobufCBinaryData prefix, ProtobufCBinaryData after, uint32_t max,

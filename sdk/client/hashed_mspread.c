@@ -207,6 +207,19 @@ static void batch_forget(struct spread *x)
     x->awaited = 0;
 }
 
+static int batch_misses(const struct spread *x)
+{
+    const struct batch *b = CONTAINER_OF(x, const struct batch, x);
+    uint64_t epoch;
+    int place = -1;
+
+    for (size_t i = 0; i < b->width && place < 0; i++) {
+        if (b->entries[i].state != ENTRY_DONE)
+            place = cairn__route_leader(x->parent->c, b->entries[i].slot, &epoch);
+    }
+    return place;
+}
+
 static int batch_end(struct spread *x, int rc)
 {
     struct batch *b = batch_of(x);
@@ -229,6 +242,7 @@ static const struct spread_ops batch_ops = { .plan = batch_plan,
                                              .took = batch_took,
                                              .is_ready = batch_is_ready,
                                              .forget = batch_forget,
+                                             .misses = batch_misses,
                                              .end = batch_end };
 
 static int batch_go(struct cairn_ns *ns, const struct batch *with, const struct cairn_call_options *o,

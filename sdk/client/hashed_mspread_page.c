@@ -134,7 +134,7 @@ static int page_gets(struct cairn_call *call, struct page *p)
     m->ns_id = cairn__hashed_ns(call)->id;
     m->n_keys = wire.n;
     m->keys = wire.keys;
-    m->replica = call->route.hasty = p->by_replica;
+    m->replica = p->by_replica;
     cairn__call_to(call, &cairn_iface_router, CAIRN_PROVIDER_ROUTER, CAIRN__WIRE__ROUTER_METHOD__ROUTER_MGET);
     return 0;
 }

@@ -141,8 +141,12 @@ void cairn__spread_on_child(void *arg, int rc)
 static void spread_end(struct spread *x, int rc)
 {
     struct cairn_call *call = x->parent;
+    int missing = rc == CAIRN_E_TIMEOUT ? x->ops->misses(x) : -1;
 
     rc = x->ops->end(x, rc);
+    if (missing >= 0)
+        cairn_err_set(&call->err, rc, "the time is over: node %s, which leads some of it, has not answered for that",
+                      cairn__route_name(call->c, (uint16_t)missing));
     cairn_sm_move_or_fail(&x->sm, STATE_DONE, STATE_FAILED, rc);
     cairn_sm_fini(&x->sm);
     cairn_task_cancel(&x->pump);

@@ -35,6 +35,8 @@ struct spread_ops {
     bool (*is_ready)(struct spread *x);
     /** Its time is over: what is awaited is not any more. NULL: it awaits nothing. */
     void (*forget)(struct spread *x);
+    /** The place of a node whose answer is missing, or -1: of none is that known. */
+    int (*misses)(const struct spread *x);
     /** It ends with @rc: writes the results, and frees what is its own. Returns the call's code. */
     int (*end)(struct spread *x, int rc);
 };

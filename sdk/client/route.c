@@ -47,7 +47,7 @@ static bool route_invariant(const struct cairn_sm *sm)
            CAIRN_HOLDS(!asked || !x->writes || x->number.rid.seq != 0) && /* nothing is written without a number */
            CAIRN_HOLDS(!asked || x->epoch != 0 || x->direct) &&           /* and nothing asked but by a record */
            CAIRN_HOLDS(sm->state != ROUTE_NUMBER || (x->writes && x->number.rid.seq == 0)) &&
-           CAIRN_HOLDS(!x->hasty || (x->direct && sm->state != ROUTE_MAP)) &&
+           CAIRN_HOLDS(sm->state != ROUTE_PAUSED || !x->direct) && /* that is asked once */
            CAIRN_HOLDS(!x->asks_replica || (!x->writes && x->replica_field != NULL)) &&
            CAIRN_HOLDS(sm->state != ROUTE_OVER || x->number.session == NULL);
 }
@@ -191,8 +191,10 @@ static bool route_choose(struct cairn_call *call, const struct cairn_route_slot 
     }
     if (session == NULL)
         return false;
-    if (s->epoch != route->epoch)
-        route->tries = route->silences = 0; /* how often another did not answer says nothing of this one */
+    if (s->epoch != route->epoch) { /* how often another did not answer says nothing of this one */
+        route->tries = route->silences = 0;
+        route->moved = false;
+    }
     route->place = place;
     route->epoch = s->epoch;
     route->asks_replica = place != s->holders[0];
@@ -281,7 +283,7 @@ bool cairn__route_find(struct cairn_call *call, uint64_t *timeout_ns)
         call->rpc.dest.session = call->c->session;
         if (route_is_closed(call, s))
             return false;
-        if (route->hasty) {
+        if (route->direct && !route_member_is_in_line(r, route->place)) { /* who has planned it plans anew */
             cairn__call_fail_later(call, CAIRN_E_UNREACHABLE);
             return false;
         }
@@ -361,17 +363,28 @@ static void route_give_up(struct cairn_call *call)
 }
 
 /* The answer may have been another call's: that of the OPEN which a write waited for. */
-void cairn__route_late(struct cairn_call *call)
+void cairn__route_late(struct cairn_call *call, int rc)
 {
     const struct cairn_routing *r = call->c->routing;
     const struct cairn_route *route = &call->route;
     const char *fate = !route->writes   ? ""
                        : !route->unsure ? ", nothing was done"
                                         : ", it may have been done, or be done yet";
+    const struct cairn_route_slot *s =
+        r != NULL && !route->direct && !route->moved ? cairn_route_map_slot(&r->map, route->slot) : NULL;
+    const char *leader = s != NULL ? r->map.nodes[s->holders[0]]->name : NULL;
 
+    if (rc == CAIRN_E_UNREACHABLE) {
+        if (leader != NULL)
+            cairn_err_wrap(&call->err, rc, "node %s, which leads its slot, has not answered", leader);
+        return;
+    }
     if (r != NULL && r->busy.slot == route->slot && r->busy.at_ns + call->timeout_ns >= call->deadline_ns)
         cairn_err_set(&call->err, CAIRN_E_TIMEOUT, "the time is over%s, and the last answer was: %s", fate,
                       r->busy.text);
+    else if (leader != NULL)
+        cairn_err_set(&call->err, CAIRN_E_TIMEOUT, "the time is over%s: node %s, which leads its slot, has not answered",
+                      fate, leader);
     else if (route->writes)
         cairn_err_set(&call->err, CAIRN_E_TIMEOUT, "the time is over%s", fate);
 }
@@ -399,6 +412,7 @@ bool cairn__route_again(struct cairn_call *call)
     if (rc == CAIRN_E_BUSY)
         route_note(call);
     route->silences += rc == CAIRN_E_TIMEOUT;
+    route->moved |= rc == CAIRN_E_MOVED;
     if (s->epoch > route->epoch)
         return route_at_once(call);
     route_fetch_want(r, rc == CAIRN_E_MOVED ? route->place : -1);

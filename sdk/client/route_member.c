@@ -8,8 +8,12 @@
  *          waits in line to be closed: for a new one's sake, for its age, or since the node is now reached by other
  *          addresses.
  * CLOSING  it is being closed: nobody uses it.
- * ENDED    the client ends. */
+ * ENDED    the client ends.
+ *
+ * A session is made of those addresses that are known at once: unix sockets and numbers. Hosts' names are looked up, by
+ * a thread, only where there is nothing else, or that led nowhere. */
 #include "sdk/client/routing_internal.h"
+#include "sdk/core/net/lookup.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -34,7 +38,7 @@ static bool member_invariant(const struct cairn_sm *sm)
     return CAIRN_HOLDS((m->session != NULL) == (sm->state == MEMBER_OPEN)) &&
            CAIRN_HOLDS(m->users == 0 || sm->state == MEMBER_OPEN) &&
            CAIRN_HOLDS(sm->state == MEMBER_OPEN || cairn_list_is_empty(&m->idle)) &&
-           CAIRN_HOLDS(all->nopen <= all->open_max);
+           CAIRN_HOLDS(all->nopen <= all->open_max) && CAIRN_HOLDS(sm->state != MEMBER_ENDED || m->lookup == NULL);
 }
 
 const struct cairn_sm_kind cairn_route_member_kind = { "route-member", member_states, MEMBER_NR, member_invariant, 0 };
@@ -130,16 +134,48 @@ static void on_idle_timer(void *arg)
 
 /* ---- opening ---- */
 
-/* Host names are looked up by whoever drives the loop, which waits for the answer: so not at each try. Names that are
- * not known here are left out. */
-static uint32_t addresses_of(const struct cairn_routing *r, uint16_t place, struct cairn_addr addrs[ROUTE_ADDRS_MAX])
+/* Those that are known at once into @addrs; the others, by name, are @names. Returns how many are known. */
+static uint32_t addresses_of(const struct cairn_routing *r, uint16_t place, struct cairn_addr addrs[ROUTE_ADDRS_MAX],
+                             const char *names[ROUTE_ADDRS_MAX], uint32_t *nnames)
 {
     const char *texts[ROUTE_ADDRS_MAX];
     uint32_t n = cairn_route_map_addresses(&r->map, place, texts), naddrs = 0;
 
-    for (uint32_t i = 0; i < n; i++)
-        naddrs += cairn_addr_parse(texts[i], &addrs[naddrs], NULL) == 0;
+    *nnames = 0;
+    for (uint32_t i = 0; i < n; i++) {
+        int rc = cairn_addr_parse_numeric(texts[i], &addrs[naddrs], NULL);
+
+        naddrs += rc == 0;
+        if (rc == CAIRN_E_NOTFOUND)
+            names[(*nnames)++] = texts[i];
+    }
     return naddrs;
+}
+
+static void lookup_end(struct route_member *m)
+{
+    cairn_lookup_drop(m->lookup);
+    m->lookup = NULL;
+}
+
+/* Its names, unless they are looked up already, or were not known a moment ago. */
+static void lookup_begin(struct route_member *m, const char *names[], uint32_t nnames)
+{
+    if (m->lookup == NULL && nnames > 0 && routing_now(m->routing) >= m->look_again_ns)
+        m->lookup = cairn_lookup_start(names, nnames);
+}
+
+/* What its names lead to, as far as that is known by now. */
+static uint32_t lookup_found(struct route_member *m, struct cairn_addr *found)
+{
+    uint32_t n = 0;
+
+    if (m->lookup == NULL || !cairn_lookup_is_over(m->lookup, found, &n) || n > 0)
+        return n;
+    lookup_end(m);
+    route_member_avoid(m->routing, m->place);
+    m->look_again_ns = routing_now(m->routing) + AVOID_MS * CAIRN_NS_PER_MS;
+    return 0;
 }
 
 static bool is_home(const struct cairn_routing *r, uint16_t place)
@@ -158,39 +194,83 @@ bool route_member_is_nowhere(const struct cairn_routing *r, uint16_t place)
            !is_home(r, place);
 }
 
-/* Whoever cairn_connect() found is where it was found, if it says nothing better. */
-static struct cairn_rpc_session *session_make(struct cairn_routing *r, uint16_t place)
+/* Its addresses led nowhere a moment ago. */
+static bool member_is_lost(const struct cairn_routing *r, const struct route_member *m)
 {
-    struct cairn_addr addrs[ROUTE_ADDRS_MAX];
-    uint32_t naddrs = addresses_of(r, place, addrs);
-
-    if (naddrs == 0 && !is_home(r, place))
-        return NULL;
-    return cairn_rpc_session_sibling(r->c->session, addrs, naddrs, r->map.nodes[place]->name, NULL);
+    return m->edition == r->map.nodes[m->place]->edition && routing_now(r) < m->look_again_ns;
 }
 
+bool route_member_is_in_line(const struct cairn_routing *r, uint16_t place)
+{
+    const struct route_member *m = place < r->members.room ? r->members.all[place] : NULL;
+
+    if (m == NULL || m->sm.state == MEMBER_OPEN || m->lookup != NULL || member_is_lost(r, m))
+        return false;
+    return m->sm.state == MEMBER_CLOSING || r->members.nopen >= r->members.open_max;
+}
+
+/* The map says something else of where it is than when that was looked at last. */
+static void member_follow(struct route_member *m, uint32_t edition)
+{
+    if (m->edition == edition)
+        return;
+    lookup_end(m);
+    m->look_again_ns = 0;
+    m->edition = edition;
+}
+
+/* Whoever cairn_connect() found is where it was found, if it says nothing better. */
 static bool member_open(struct cairn_routing *r, struct route_member *m)
 {
+    const struct cairn_route_node *node = r->map.nodes[m->place];
     struct route_members *all = &r->members;
-    uint32_t edition = r->map.nodes[m->place]->edition;
+    struct cairn_addr addrs[ROUTE_ADDRS_MAX];
+    const char *names[ROUTE_ADDRS_MAX];
+    uint32_t nnames, naddrs, nfound;
 
-    if (m->edition == edition && routing_now(r) < m->look_again_ns)
+    member_follow(m, node->edition);
+    naddrs = addresses_of(r, m->place, addrs, names, &nnames);
+    nfound = lookup_found(m, addrs + naddrs);
+    if (naddrs + nfound == 0 && !is_home(r, m->place)) {
+        lookup_begin(m, names, nnames);
         return false;
+    }
     if (all->nopen >= all->open_max) {
         if (all->nclosing == 0 && !cairn_list_is_empty(&all->idle))
             member_close(CONTAINER_OF(all->idle.next, struct route_member, idle));
         return false; /* its place is free in a moment */
     }
-    m->session = session_make(r, m->place);
-    m->edition = edition;
-    if (m->session == NULL) {
-        route_member_avoid(r, m->place);
-        m->look_again_ns = m->avoid_until_ns;
+    m->session = cairn_rpc_session_sibling(r->c->session, addrs, naddrs + nfound, node->name, NULL);
+    if (m->session == NULL)
         return false;
-    }
+    m->by_name = nfound > 0;
+    if (nfound > 0)
+        lookup_end(m);
     all->nopen++;
     cairn_sm_move(&m->sm, MEMBER_OPEN);
     return true;
+}
+
+/* Where there is another way now, its users end, and no others come. */
+static bool member_is_outdated(struct cairn_routing *r, struct route_member *m)
+{
+    struct cairn_addr addrs[ROUTE_ADDRS_MAX];
+    const char *names[ROUTE_ADDRS_MAX];
+    struct cairn_err why;
+    uint32_t nnames;
+
+    if (m->edition != r->map.nodes[m->place]->edition)
+        return true;
+    if (m->by_name || cairn_rpc_session_is_up(m->session))
+        return false;
+    if (lookup_found(m, addrs) > 0)
+        return true;
+    cairn_rpc_session_why(m->session, &why);
+    if (why.code != 0) {
+        (void)addresses_of(r, m->place, addrs, names, &nnames);
+        lookup_begin(m, names, nnames);
+    }
+    return false;
 }
 
 struct cairn_rpc_session *route_member_get(struct cairn_routing *r, uint16_t place)
@@ -201,11 +281,11 @@ struct cairn_rpc_session *route_member_get(struct cairn_routing *r, uint16_t pla
         m = member_make(r, place);
     if (m == NULL)
         return NULL;
-    if (m->sm.state == MEMBER_OPEN && m->edition != r->map.nodes[place]->edition) {
+    if (m->sm.state == MEMBER_OPEN && member_is_outdated(r, m)) {
         if (m->users == 0)
             member_close(m);
         else if (!cairn_rpc_session_is_up(m->session))
-            return NULL; /* it leads where the node is no more: its users end, and no others come */
+            return NULL;
     }
     if (m->sm.state != MEMBER_OPEN && (m->sm.state != MEMBER_ABSENT || !member_open(r, m)))
         return NULL;
@@ -275,6 +355,7 @@ void route_members_fini(struct cairn_routing *r)
     for (uint32_t i = 0; i < all->room; i++) {
         if (all->all[i] == NULL)
             continue;
+        lookup_end(all->all[i]);
         cairn_sm_move(&all->all[i]->sm, MEMBER_ENDED);
         cairn_sm_fini(&all->all[i]->sm);
         free(all->all[i]);

@@ -135,6 +135,11 @@ void cairn__route_avoid(struct cairn *c, uint16_t place, int rc)
         route_member_avoid(c->routing, place);
 }
 
+const char *cairn__route_name(const struct cairn *c, uint16_t place)
+{
+    return c->routing->map.nodes[place]->name;
+}
+
 uint32_t cairn__route_nodes(const struct cairn *c)
 {
     return c->routing != NULL ? c->routing->map.nnodes : 0;

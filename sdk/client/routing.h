@@ -60,11 +60,11 @@ void cairn__number_gone(struct cairn_number *n);
 struct cairn_route {
     bool on;                           /* the call goes to a holder of @slot */
     bool begun;                        /* its machine runs */
-    bool direct;                       /* no: to the node at @place, once */
-    bool hasty;                        /* and it does not wait for a way there: others can answer as well */
+    bool direct;                       /* no: to the node at @place, once, and not if no way leads there now */
     bool writes;                       /* it bears a number */
     bool unsure;                       /* a try has ended without an answer: it may have been done */
     bool asks_replica;                 /* this try is with one that does not lead */
+    bool moved;                        /* whom the present record names has said that it does not lead */
     protobuf_c_boolean *replica_field; /* of the request, where one may answer; NULL: only the primary */
     uint32_t slot, tries, silences; /* silences: tries of the same record that were not answered in their time */
     uint32_t try_ms; /* for an answer, beside what its bytes may take; 0: as usual */
@@ -83,7 +83,8 @@ struct cairn_route {
 void cairn__route_to(struct cairn_call *call, uint32_t slot, Cairn__Wire__RouterRid **rid_field, bool once,
                      protobuf_c_boolean *replica_field);
 
-/** Likewise: to the node at @place, whose answer is the call's, whatever it is. */
+/** Likewise: to the node at @place, whose answer is the call's, whatever it is. A way there is not waited for
+ * (CAIRN_E_UNREACHABLE): another may lead meanwhile what is asked of it. */
 void cairn__route_to_node(struct cairn_call *call, uint16_t place);
 
 /** cairn__call_send() of a routed call. True: the call's destination is set, and it may be sent now, with at most
@@ -93,9 +94,9 @@ bool cairn__route_find(struct cairn_call *call, uint64_t *timeout_ns);
 bool cairn__route_again(struct cairn_call *call);
 /** @rc, with which the call ends unasked; CAIRN_E_UNKNOWN, and call->err says so, if it is a write that was sent. */
 int cairn__route_doubt(struct cairn_call *call, int rc);
-/** Its time is over: whether a write may have been done, and what the last answer was, if there was one, are put into
- * call->err. */
-void cairn__route_late(struct cairn_call *call);
+/** Its time is over (@rc: CAIRN_E_TIMEOUT, CAIRN_E_UNREACHABLE): whether a write may have been done, what the last answer was,
+ * or whose there was none, are put into call->err. */
+void cairn__route_late(struct cairn_call *call, int rc);
 /** The call is over: its number is not waited for any more. */
 void cairn__route_over(struct cairn_call *call);
 /** A canceled call that waits ends soon. */
@@ -119,6 +120,8 @@ int cairn__route_leader(struct cairn *c, uint32_t slot, uint64_t *epoch);
 int cairn__route_nearest(struct cairn *c, uint32_t slot);
 /** What a replica at @place was asked came to @rc: if it is silent or unreachable others are asked for a while. */
 void cairn__route_avoid(struct cairn *c, uint16_t place, int rc);
+/** What the node at @place is called. */
+const char *cairn__route_name(const struct cairn *c, uint16_t place);
 /** All places are below this number. */
 uint32_t cairn__route_nodes(const struct cairn *c);
 /** The map turned out to be old, the node at @place says so, or (-1) nobody in particular: it is asked for anew. */

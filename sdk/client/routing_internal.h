@@ -22,8 +22,10 @@ struct route_member {
     struct cairn_rpc_session *session; /* OPEN */
     uint16_t place;
     uint32_t users, edition; /* edition: of the addresses that it was made of */
+    bool by_name;            /* and of those that were found by name */
+    struct cairn_lookup *lookup; /* NULL: its hosts' names are not looked up now */
     uint64_t idle_since_ns;  /* without users */
-    uint64_t look_again_ns;  /* ABSENT: its addresses of this edition led nowhere; names are not looked up before */
+    uint64_t look_again_ns;  /* its names of this edition led nowhere; they are not looked up before */
     uint64_t avoid_until_ns; /* it did not answer: what others may answer does not go there */
     struct cairn_link idle;  /* without users, the longest first */
 };
@@ -40,6 +42,8 @@ struct route_members {
 void route_members_init(struct cairn_routing *r);
 /* The session with it, for one more user, or NULL: not now. Not up, perhaps: then it connects. */
 struct cairn_rpc_session *route_member_get(struct cairn_routing *r, uint16_t place);
+/* There is no session with it now, but will be: it waits for another's place. */
+bool route_member_is_in_line(const struct cairn_routing *r, uint16_t place);
 /* No address of it that the map knows can be reached from here. */
 bool route_member_is_nowhere(const struct cairn_routing *r, uint16_t place);
 void route_member_put(struct cairn_routing *r, uint16_t place);

@@ -17,6 +17,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+enum { ADDRESS_TEXT_MAX = 320 }; /* a host's name may have 253 bytes */
+
 int cairn_whereabouts_dir(const struct cairn_options *options, char *path, size_t room, struct cairn_err *err)
 {
     const char *dir = options != NULL ? options->workspace : NULL, *sub = "";
@@ -102,16 +104,51 @@ out:
     return rc;
 }
 
-static int add_address(struct cairn_rpc_session_conf *conf, const char *text, struct cairn_err *err)
+static int too_long(struct cairn_err *err)
 {
-    int rc;
+    return cairn_err_set(err, CAIRN_E_CONFIG, "an address is longer than %d bytes", ADDRESS_TEXT_MAX - 1);
+}
 
-    if (conf->naddrs == CAIRN_SESSION_ADDRS_MAX)
-        return cairn_err_set(err, CAIRN_E_CONFIG, "more than %d addresses", CAIRN_SESSION_ADDRS_MAX);
-    rc = cairn_addr_parse(text, &conf->addrs[conf->naddrs], err);
-    if (rc == 0)
-        conf->naddrs++;
-    return rc == CAIRN_E_INVAL ? CAIRN_E_CONFIG : rc;
+/* The addresses that were named; of more than a session takes a random choice, so that clients that are all told of a
+ * large cluster do not all come to the same few nodes. */
+struct choice {
+    uint32_t named;
+    char texts[CAIRN_SESSION_ADDRS_MAX][ADDRESS_TEXT_MAX];
+};
+
+static int choice_add(struct choice *c, const char *text, struct cairn_err *err)
+{
+    struct cairn_addr a;
+    int rc = cairn_addr_parse_numeric(text, &a, err);
+    uint32_t at = c->named++;
+
+    if (rc != 0 && rc != CAIRN_E_NOTFOUND) /* a host's name is looked up if it is chosen */
+        return rc == CAIRN_E_INVAL ? CAIRN_E_CONFIG : rc;
+    if (at >= CAIRN_SESSION_ADDRS_MAX) {
+        uint64_t r;
+
+        cairn_auth_random(&r, sizeof(r));
+        at = (uint32_t)(r % c->named); /* each is kept with the same chance */
+    }
+    if (at < CAIRN_SESSION_ADDRS_MAX)
+        snprintf(c->texts[at], sizeof(c->texts[at]), "%s", text);
+    return 0;
+}
+
+/* A host that is not known here is no matter as long as another is. */
+static int choice_look_up(const struct choice *c, struct cairn_rpc_session_conf *conf, struct cairn_err *err)
+{
+    int rc = 0;
+
+    for (uint32_t i = 0; i < MIN(c->named, (uint32_t)CAIRN_SESSION_ADDRS_MAX); i++) {
+        int one = cairn_addr_parse(c->texts[i], &conf->addrs[conf->naddrs], err);
+
+        if (one == 0)
+            conf->naddrs++;
+        else
+            rc = one;
+    }
+    return conf->naddrs > 0 ? 0 : rc;
 }
 
 /* Addresses are ways to one node: what is said of its name holds for all, and for what the options said before. */
@@ -127,35 +164,38 @@ static int name_node(struct cairn_rpc_session_conf *conf, const char *name, stru
 }
 
 /* "tcp://host:4710#n1" is where node n1 is. What a unix socket is called may have that sign. */
-static int add_listed(struct cairn_rpc_session_conf *conf, char *text, struct cairn_err *err)
+static int add_listed(struct choice *c, struct cairn_rpc_session_conf *conf, char *text, struct cairn_err *err)
 {
     char *name = strncmp(text, "unix:", 5) != 0 ? strchr(text, '#') : NULL;
     int rc;
 
     if (name != NULL)
         *name++ = '\0';
-    rc = add_address(conf, text, err);
+    rc = choice_add(c, text, err);
     return rc == 0 && name != NULL ? name_node(conf, name, err) : rc;
 }
 
 static int addresses_of_list(const char *list, struct cairn_rpc_session_conf *conf, struct cairn_err *err)
 {
-    char one[CAIRN_ADDR_TEXT_MAX + CAIRN_NODE_NAME_MAX];
+    char one[ADDRESS_TEXT_MAX];
+    struct choice c = { 0 };
     int rc;
 
     for (const char *p = list; *p != '\0';) {
         size_t n = strcspn(p, ", \t\n");
 
         if (n >= sizeof(one))
-            return cairn_err_set(err, CAIRN_E_CONFIG, "an address is longer than %zu bytes", sizeof(one) - 1);
+            return too_long(err);
         memcpy(one, p, n);
         one[n] = '\0';
-        rc = n > 0 ? add_listed(conf, one, err) : 0;
+        rc = n > 0 ? add_listed(&c, conf, one, err) : 0;
         if (rc != 0)
             return rc;
         p += n + (p[n] != '\0');
     }
-    return conf->naddrs > 0 ? 0 : cairn_err_set(err, CAIRN_E_CONFIG, "the list of addresses is empty");
+    if (c.named == 0)
+        return cairn_err_set(err, CAIRN_E_CONFIG, "the list of addresses is empty");
+    return choice_look_up(&c, conf, err);
 }
 
 static bool hex_to_bytes(const char *hex, uint8_t *to, size_t n)
@@ -183,7 +223,8 @@ static int node_json_use(json_t *o, const char *file, struct cairn_rpc_session_c
 {
     json_t *addresses = json_object_get(o, "addresses"), *cluster = json_object_get(o, "cluster_id");
     const char *node = json_string_value(json_object_get(o, "node"));
-    int rc, reachable_rc = 0;
+    struct choice c = { 0 };
+    int rc;
 
     if (json_integer_value(json_object_get(o, "version")) != 1)
         return cairn_err_set(err, CAIRN_E_CONFIG, "%s: \"version\" is not 1: written by another version of cairnd",
@@ -195,14 +236,13 @@ static int node_json_use(json_t *o, const char *file, struct cairn_rpc_session_c
 
         if (text == NULL)
             return cairn_err_set(err, CAIRN_E_CONFIG, "%s: \"addresses\" holds something that is no text", file);
-        rc = add_address(conf, text, err);
-        if (rc != 0 && rc != CAIRN_E_NOTFOUND)
-            return cairn_err_wrap(err, rc, "%s", file);
+        rc = strlen(text) < ADDRESS_TEXT_MAX ? choice_add(&c, text, err) : too_long(err);
         if (rc != 0)
-            reachable_rc = rc; /* a host name unknown here; the others may do */
+            return cairn_err_wrap(err, rc, "%s", file);
     }
-    if (conf->naddrs == 0)
-        return cairn_err_wrap(err, reachable_rc, "%s", file);
+    rc = choice_look_up(&c, conf, err);
+    if (rc != 0)
+        return cairn_err_wrap(err, rc, "%s", file);
     if (cluster != NULL) {
         const char *hex = json_string_value(cluster);
 
@@ -287,8 +327,8 @@ static const char *named_key(const struct cairn_options *options)
     return file != NULL && file[0] != '\0' ? file : NULL;
 }
 
-/* The key of the workspace is used if it is there and meant for us; one that others may read is refused, never ignored.
- */
+/* Unix sockets ask for none, but calls go to other nodes of the cluster, too, by its map. The key of the workspace is used
+ * if it is there and meant for us; one that others may read is refused, and ignored only where it was not asked for. */
 static int find_key(const struct cairn_options *options, const char *dir, struct cairn_rpc_session_conf *conf,
                     struct cairn_err *err)
 {
@@ -297,15 +337,16 @@ static int find_key(const struct cairn_options *options, const char *dir, struct
 
     if (options != NULL && options->key_file != NULL)
         return read_key(options->key_file, conf, err);
-    if (!needs_key(conf))
-        return 0;
     if (named != NULL)
         return read_key(named, conf, err);
     if (snprintf(file, sizeof(file), "%s/cluster.key", dir) >= (int)sizeof(file))
         return cairn_err_set(err, CAIRN_E_INVAL, "the name of the workspace directory is too long");
     if (faccessat(AT_FDCWD, file, R_OK, AT_EACCESS) != 0)
         return 0; /* none, or not ours: other proofs may do */
-    return read_key(file, conf, err);
+    if (needs_key(conf))
+        return read_key(file, conf, err);
+    (void)read_key(file, conf, NULL);
+    return 0;
 }
 
 void cairn_whereabouts_explain(const struct cairn_options *options, const struct cairn_rpc_session_conf *conf,
@@ -373,7 +414,7 @@ int cairn_whereabouts_find(const struct cairn_options *options, struct cairn_rpc
         return rc;
     sort_addresses(conf);
     rc = find_key(options, dir, conf, err);
-    if (rc != 0 || !needs_key(conf))
+    if (rc != 0)
         return rc;
     if (munge != NULL)
         snprintf(conf->munge_socket, sizeof(conf->munge_socket), "%s", munge);

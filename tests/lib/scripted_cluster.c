@@ -37,7 +37,7 @@ static void cluster_records(struct cairn_rpc_req *rq)
     Cairn__Wire__SlotRecord *recs = calloc(SCRIPTED_SLOTS, sizeof(*recs));
     Cairn__Wire__MemberUpdate *members = calloc(c->n, sizeof(*members)), **pmembers = calloc(c->n, sizeof(*pmembers));
     Cairn__Wire__ReplWho *who = calloc(c->n, sizeof(*who)), **pwho = calloc(c->n, sizeof(*pwho));
-    char **addresses = calloc(c->n, sizeof(*addresses));
+    char *(*addresses)[2] = calloc(c->n, sizeof(*addresses));
 
     pthread_mutex_lock(&c->mutex);
     r.revision = atomic_load(&n->m.lost) ? m->since : MAX(n->map.revision, m->since);
@@ -50,9 +50,10 @@ static void cluster_records(struct cairn_rpc_req *rq)
         who[i].inc = members[i].inc = 1;
         members[i].name = c->nodes[i].name;
         members[i].host = c->nodes[i].host;
-        addresses[i] = (char *)(uintptr_t)c->nodes[i].told;
-        members[i].addresses = &addresses[i];
-        members[i].n_addresses = addresses[i] != NULL;
+        addresses[i][0] = (char *)(uintptr_t)c->nodes[i].told;
+        addresses[i][1] = (char *)(uintptr_t)c->nodes[i].told_name;
+        members[i].addresses = addresses[i];
+        members[i].n_addresses = addresses[i][0] == NULL ? 0 : addresses[i][1] == NULL ? 1 : 2;
     }
     for (uint32_t i = 0; i < SCRIPTED_SLOTS; i++) {
         cairn__wire__slot_update__init(&slots[i]);
@@ -290,6 +291,14 @@ void scripted_cluster_tell(struct scripted_cluster *c, uint32_t node, const char
 {
     pthread_mutex_lock(&c->mutex);
     c->nodes[node].told = address;
+    map_changed(c);
+    pthread_mutex_unlock(&c->mutex);
+}
+
+void scripted_cluster_tell_name(struct scripted_cluster *c, uint32_t node, const char *name)
+{
+    pthread_mutex_lock(&c->mutex);
+    c->nodes[node].told_name = name;
     map_changed(c);
     pthread_mutex_unlock(&c->mutex);
 }

@@ -68,6 +68,9 @@ void scripted_cluster_host(struct scripted_cluster *c, uint32_t node, const char
 /** Others are told that @node is reached at @address, which stays the caller's. */
 void scripted_cluster_tell(struct scripted_cluster *c, uint32_t node, const char *address);
 
+/** And at @name besides, which stays the caller's; NULL: no more. */
+void scripted_cluster_tell_name(struct scripted_cluster *c, uint32_t node, const char *name);
+
 /** Likewise, where @other is. */
 void scripted_cluster_address(struct scripted_cluster *c, uint32_t node, uint32_t other);
 

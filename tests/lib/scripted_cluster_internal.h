@@ -47,6 +47,7 @@ struct scripted_peer {
     uint32_t index;
     char address[SCRATCH_MAX + 32], name[16], host[64];
     const char *told;        /* as others are told it is reached */
+    const char *told_name;   /* NULL, or likewise */
     struct scripted_map map; /* as it knows it */
     atomic_uint_fast64_t steps_down; /* at its next MOVED: slot, heir + 1; 0: it does not */
     struct scripted_upload uploads[UPLOADS_MAX];

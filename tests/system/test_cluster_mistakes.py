@@ -374,7 +374,7 @@ class Mistakes(Etcd, Case):
         a = self.member("a")
         a.args += ["--config", self.write("a.yaml", ("listen: ['tcp://127.0.0.1:%d']\ncluster: {addresses: ['%s']}\n" % (
             port, later.address)).encode())]
-        a.cairn = lambda *args: run(CAIRN, "--key", self.path("key"), "-a", "tcp://127.0.0.1:%d" % port, *args)
+        a.cairn = lambda *args, **kw: run(CAIRN, "--key", self.path("key"), "-a", "tcp://127.0.0.1:%d" % port, *args, **kw)
         a.start()
         self.is_in(a)
         b = self.member("b").start()

@@ -3,6 +3,8 @@ an etcd and three nodes of one group, and leaves neither processes nor files beh
 
 import glob
 import os
+import pty
+import re
 import shutil
 import signal
 import socket
@@ -11,7 +13,7 @@ import sys
 import time
 import unittest
 
-from systest import BUILD, DEADLINE_S, SOURCE, USAGE, Case, clean_env, main, run, wait_for
+from systest import BUILD, CAIRN, DEADLINE_S, SOURCE, UNREACHABLE, USAGE, Case, clean_env, main, run, wait_for
 
 JOBS = os.path.join(SOURCE, "deploy", "jobs")
 BIN = os.path.join(BUILD, "bin")
@@ -76,6 +78,21 @@ class Scripts(JobCase):
         self.fails(self.job("cairn-slurm", "--", "true"), USAGE, "no job of Slurm")
         self.nothing_stays()
 
+    def test_an_application_gets_as_many_addresses_as_a_client_takes(self):
+        def some(hosts, nodes):
+            """What 17 nodes or more publish, without the nodes."""
+            for i in range(nodes):
+                self.write("control/node.%d" % i, b"tcp://127.1.0.%d:%d\n" % (i % hosts + 1, 4000 + i))
+            r = self.ok(run("bash", "-euo", "pipefail", "-c", '. "$1"; control=$2 nodes=$3; read_addresses; echo $CAIRN_JOB_ADDRESSES',
+                            "-", os.path.join(JOBS, "cluster.sh"), self.path("control"), str(nodes)))
+            return r.out.strip().split(",")
+
+        for hosts, nodes in ((1, 3), (1, 16), (1, 17), (17, 17), (16, 32), (40, 1000)):
+            given = some(hosts, nodes)
+            self.assertEqual(len(set(given)), min(nodes, 16))
+            self.assertEqual(len({a.rsplit(":", 1)[0] for a in given}), min(hosts, 16))
+        self.fails(run(CAIRN, "--address", ",".join(given), "--timeout", "5s", "status"), UNREACHABLE, given[15])
+
     @unittest.skipUnless(has("shellcheck"), "shellcheck is not installed")
     def test_shellcheck(self):
         scripts = glob.glob(os.path.join(JOBS, "*")) + [os.path.join(SOURCE, "deploy", s) for s in ("quickstart", "install-deps")]
@@ -131,6 +148,7 @@ except (ssl.SSLError, ConnectionError):
         self.assertEqual(os.stat(kept).st_mode & 0o777, 0o700)
         self.fails(self.job("cairn-local", "--keep", kept, "-n", "1", "--", "true"), 1, "its data are of 3 nodes, not 1")
         r = self.job("cairn-local", "--keep", kept, "--export", "demo=" + out, "--export", "none=" + out, "--", "bash", "-ec", """
+            cairn --json status | grep -E '"(degraded|unserved|takeover|lost)": *[1-9]' && exit 9
             for a in ${CAIRN_JOB_ADDRESSES//,/ }; do cairn --address $a get demo k 2>/dev/null || true; done
             for i in 1 2 3 4 5 6 7 8; do echo $(cairn get spread s$i); done
             "$0" --keep %s -n 3 -- true 2>&1 | grep -o 'another job uses it'""" % kept, self.argv("cairn-local")[0])
@@ -170,10 +188,58 @@ except (ssl.SSLError, ConnectionError):
         self.assertEqual(len(os.listdir(out)), 8 + 3)
         self.nothing_stays()
 
-    def test_the_map_is_kept_before_the_end_too(self):
-        kept = self.path("kept")
-        self.ok(self.job("cairn-local", "-n", "1", "--keep", kept, "--", "bash", "-ec",
-                         "cairn ns create demo; until grep -qs ns/demo %s/map.json; do sleep 0.1; done" % kept))
+    def test_what_was_not_written_out_stays(self):
+        out = self.path("out")
+        r = self.fails(self.job("cairn-local", "--export", "alone=" + out, "--", "bash", "-ec", """
+            cairn ns create alone
+            for a in ${CAIRN_JOB_ADDRESSES//,/ }; do cairn --address $a put -v x alone ${a##*:}; done
+            kill -KILL $(sed -n 's/.*"pid": *\\([0-9]*\\).*/\\1/p' ${CAIRN_WORKSPACE%/ws}/1/ws/node.json)
+            until [ -e ${CAIRN_KEY%/*}/failed.1 ]; do sleep 0.1; done"""), 1, "of alone is not written out: node 1: ", "the data stay")
+        self.assertEqual(len(os.listdir(out)), 2)
+        shutil.rmtree(os.path.dirname(r.err.rsplit("see ", 1)[1].split()[0]))
+
+        # What it says can be done; and where the end comes from outside, nothing is written out either.
+        stays = r.err.split("--keep ")[1].strip()
+        p = subprocess.Popen(self.argv("cairn-local", "--keep", stays, "--export", "alone=" + out, "--", "sleep", "300"),
+                             env=self.env, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+        self.assertIn("ready", p.stderr.readline())
+        p.terminate()
+        self.assertIn("not all was written out: it stays in " + stays, p.communicate(timeout=DEADLINE_S)[1])
+        self.assertEqual(p.returncode, 143)
+        self.ok(self.job("cairn-local", "--keep", stays, "--export", "alone=" + out, "--", "true"))
+        self.assertEqual(len(os.listdir(out)), 3)
+        shutil.rmtree(stays)
+        self.nothing_stays()
+
+    def test_the_map_is_kept_from_the_beginning_on_and_a_failure_is_told_at_once(self):
+        kept, said = self.path("kept"), self.write("said", b"")
+        job = ["bash", "-c", 'exec "$@" 2>%s' % said, "-", *self.argv("cairn-local", "-n", "1", "--keep", kept, "--")]
+        self.ok(run(*job, "bash", "-ec", """
+            test -s %s/map.json
+            mkdir %s/map.json.new
+            until grep -q 'the map is not kept.*Is a directory' %s; do sleep 0.1; done
+            cairn ns create demo; rmdir %s/map.json.new
+            until grep -qs ns/demo %s/map.json; do sleep 0.1; done""" % (kept, kept, said, kept, kept), env=self.env))
+        self.nothing_stays()
+
+        # To the end: of no use to a later job, whatever the application says.
+        self.assertEqual(run(*job, "mkdir", kept + "/map.json.new", env=self.env).code, 1)
+        self.assertIn("the map was not kept: ", read(said))
+        self.assertIn("Is a directory", read(said))
+        shutil.rmtree(os.path.dirname(read(said).rsplit("see ", 1)[1].strip()))
+        self.nothing_stays()
+        r = self.fails(self.job("cairn-local", "-n", "1", "--keep", kept, "--", "true"), 1, "the map cannot be kept", "Is a directory")
+        shutil.rmtree(os.path.dirname(r.err.rsplit("see ", 1)[1].strip()))
+        os.rmdir(kept + "/map.json.new")
+
+        # Data whose map is gone would be taken for nobody's; the map of a job that came to nothing is one.
+        whole = read(kept + "/map.json")
+        os.remove(kept + "/map.json")
+        self.fails(self.job("cairn-local", "-n", "1", "--keep", kept, "--", "true"), 1, "there are data, but not")
+        self.write("kept/map.json", whole.encode())
+        self.assertIn("demo", self.ok(self.job("cairn-local", "-n", "1", "--keep", kept, "--", "cairn", "ns", "list")).out)
+        self.write("kept/map.json", b'{"cairn_map": 1, "revision": 1, "entries": [\n]}\n')
+        self.ok(self.job("cairn-local", "-n", "1", "--keep", kept, "--", "true"))
         self.nothing_stays()
 
     def test_a_configuration_of_the_sites_own(self):
@@ -213,6 +279,50 @@ except (ssl.SSLError, ConnectionError):
         shutil.rmtree(os.path.dirname(r.err.rsplit("see ", 1)[1].strip()))
         self.nothing_stays()
 
+    def test_what_the_application_starts_ends_with_it(self):
+        application = self.write("scratch/application", b"#!/bin/bash\nsleep 777 & echo $! >$0.pid; wait\n")
+        os.chmod(application, 0o755)
+        command = self.argv("cairn-local", "-n", "1", "--", application)
+        for sig, code, terminal in ((signal.SIGTERM, 143, False), (signal.SIGINT, 130, True)):
+            master, slave = pty.openpty() if terminal else os.pipe()
+            p = subprocess.Popen(["setsid", "--ctty", *command] if terminal else command, env=self.env, stdin=slave,
+                                 stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+            wait_for("the application", lambda: os.path.exists(application + ".pid") and read(application + ".pid"))
+            sleeper = "/proc/%s" % read(application + ".pid").strip()
+            self.assertTrue(os.path.exists(sleeper))
+            if terminal:
+                os.write(master, b"\x03")  # Ctrl-C
+            else:
+                p.send_signal(sig)
+            self.assertEqual(p.wait(DEADLINE_S), code)
+            wait_for("what it has started to end", lambda: not os.path.exists(sleeper), 30)
+            for fd in (master, slave):
+                os.close(fd)
+            os.remove(application + ".pid")
+        os.remove(application)
+        self.nothing_stays()
+
+    def test_what_a_killed_script_ran_ends_too(self):
+        kept, out = self.path("kept"), self.path("out")
+        for early in (True, False):
+            pid = self.path("pid")
+            p = subprocess.Popen(self.argv("cairn-local", "--keep", kept, "--export", "demo=" + out, "-n", "1", "--", "bash", "-c",
+                                           "cairn ns create demo; echo $$ >%s; sleep 300" % pid), env=self.env,
+                                 stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+            if early:
+                wait_for("a node", lambda: any("/member " in line for line in processes_below(self.scratch).values()))
+            else:
+                wait_for("the application", lambda: os.path.exists(pid) and read(pid))
+            p.kill()
+            said = p.communicate(timeout=DEADLINE_S)[1]  # to the end of its deputy
+            self.assertIn("killed: its nodes are ended", said)
+            self.assertNotIn("good end", said)
+            self.nothing_stays()
+        self.assertFalse(os.path.exists("/proc/" + read(pid).strip()))
+        self.assertIn("not all was written out: it stays in " + kept, said)
+        self.assertIn("demo", self.ok(self.job("cairn-local", "-n", "1", "--keep", kept, "--", "cairn", "ns", "list")).out)
+        self.nothing_stays()
+
     def test_signals_end_all(self):
         for sig, code in ((signal.SIGTERM, 143), (signal.SIGINT, 130), (signal.SIGHUP, 143)):
             for early in (True, False):
@@ -248,6 +358,21 @@ class Mpi(JobCase):
         self.assertEqual(r.out.split(), ["rank0", "rank1", "rank2", "rank3"])
         self.nothing_stays()
         self.assertEqual(os.listdir(self.path("w")), [])
+
+    def test_a_lost_host_does_not_end_the_others(self):
+        r = self.fails(run(*self.argv("-n", "3", "--", "bash", "-ec", """
+            cairn ns create --replicas 2 spread; cairn wait-ready --whole
+            for i in 1 2 3 4 5 6 7 8; do cairn put -v $i spread s$i; done
+            lost=2; [ $(readlink $CAIRN_WORKSPACE) != ${CAIRN_WORKSPACE%/ws}/2/ws ] || lost=1  # not the one we go by
+            node=$(sed -n 's/.*"pid": *\\([0-9]*\\).*/\\1/p' ${CAIRN_WORKSPACE%/ws}/$lost/ws/node.json)
+            kill -KILL $(ps -o ppid= -p $node)
+            while [ -e /proc/$node ]; do sleep 0.1; done
+            for i in 1 2 3 4 5 6 7 8; do echo $(cairn get spread s$i); done
+            rm -r ${CAIRN_WORKSPACE%/ws}/$lost"""), env=self.env, timeout=300), 1, "was lost", "not all nodes came to a good end")
+        self.assertEqual(r.out.split(), list("12345678"), r)
+        self.assertEqual(r.err.count("was lost"), 1, r)
+        shutil.rmtree(os.path.dirname(r.err.rsplit("see ", 1)[1].strip()))
+        self.nothing_stays()
 
     def test_a_signal_ends_all(self):
         p = subprocess.Popen(self.argv("-n", "2", "--", "sleep", "300"), env=self.env, start_new_session=True,
@@ -438,6 +563,26 @@ MinJobAge=300
             job = self.submit("--keep", kept, "--per-host", "2", "--", "bash", "-ec", SEES % (2 * self.HOSTS) + "\n" + command)
             self.assertEqual(self.await_end(job)["ExitCode"], "0:0", self.output(job))
             self.nothing_stays()
+
+        # A host is lost, which is not the first: the others go on.
+        lost = self.path("lost")
+        job = self.submit("--", "bash", "-ec", """
+            cairn ns create --replicas 2 spread; cairn wait-ready --whole
+            for i in 1 2 3 4 5 6 7 8; do cairn put -v $i spread s$i; done; echo stored
+            until [ -e %s ]; do sleep 0.1; done
+            for i in 1 2 3 4 5 6 7 8; do echo "got $(cairn get spread s$i)"; done""" % lost)
+        wait_for("the job to have stored", lambda: "stored" in self.output(job))
+        self.ok(run("scontrol", "update", "nodename=n%d" % self.HOSTS, "state=down", "reason=lost", env=self.env))
+        name = "--set node.name=node%d " % (self.HOSTS - 1)
+        wait_for("its node to be gone", lambda: not any(name in line for line in processes_below(self.scratch).values()))
+        self.write("lost", b"")
+        state = self.await_end(job)
+        self.assertEqual([w for w in self.output(job).splitlines() if "got" in w], ["got %d" % i for i in range(1, 9)], self.output(job))
+        self.assertEqual((state["JobState"], state["ExitCode"]), ("FAILED", "1:0"), self.output(job))
+        said = self.output(job)
+        self.assertIn("node %d was lost" % (self.HOSTS - 1), said)
+        self.assertIn("not all nodes came to a good end", said)
+        shutil.rmtree(os.path.dirname(re.search("good end: see (.*)", said).group(1)))
 
 
 if __name__ == "__main__":

@@ -28,7 +28,7 @@ class OptionsOff(Case):
         node = self.node()
         whole, cairn = node.argv, os.path.join(build, "bin", "cairn")
         node.argv = lambda *more: [os.path.join(build, "bin", "cairnd"), *whole(*more)[1:]]
-        node.cairn = lambda *args: run(cairn, *args, env=clean_env(CAIRN_WORKSPACE=node.workspace))
+        node.cairn = lambda *args, **kw: run(cairn, *args, env=clean_env(CAIRN_WORKSPACE=node.workspace), **kw)
         node.start()
         self.ok(node.cairn("ns", "create", "data"))
         self.ok(node.cairn("put", "-v", "x", "data", "k"))

@@ -113,12 +113,23 @@ class Quickstart(Case):
         self.write("tree/large", os.urandom((3 << 20) + 1))
         tmp = self.path("a long way to go " + 80 * "x")
         os.mkdir(tmp)
+        # Programs that write down how they are called.
+        os.makedirs(self.path("build/bin"))
+        os.symlink(os.path.join(BUILD, "bin", "cairnd"), self.path("build/bin/cairnd"))
+        self.write("build/bin/cairn", b'#!/bin/sh\necho "$@" >>%s\nexec %s "$@"\n' % (self.path("called").encode(), CAIRN.encode()))
+        os.chmod(self.path("build/bin/cairn"), 0o755)
         for _ in range(4):  # where others have the processor it may be late for the middle, and says so
-            r = self.ok(run(*self.argv("--nodes", "3", tree), env=clean_env(TMPDIR=tmp), timeout=3 * DEADLINE_S))
+            r = self.ok(run(QUICKSTART, "--build-dir", self.path("build"), "--nodes", "3", tree, env=clean_env(TMPDIR=tmp),
+                            timeout=3 * DEADLINE_S))
             if ": too late" not in r.out:
                 break
+            os.remove(self.path("called"))
         self.assertIn("Everything came back", r.out)
-        self.assertIn("deploy/jobs/cairn-local --nodes 3 --bin %s/bin -- bash\n" % os.path.realpath(BUILD), r.out)
+        self.assertIn("deploy/jobs/cairn-local --nodes 3 --bin %s/bin -- bash\n" % self.path("build"), r.out)
+        with open(self.path("called")) as f:  # both replicas first; and no call gives up before a slow take-over is done
+            calls = re.findall(r"cluster.key (.*(?:ns create|wait-ready --whole|import --prefix).*)", f.read())
+        self.assertEqual([" ".join(call.split()[:4]) for call in calls],
+                         ["--timeout 60s ns create", "wait-ready --whole --timeout 60s", "--timeout 2m import --prefix"])
         self.assertRegex(r.out, r"objects +1501\b")
         stored = int(re.search(r"^  killed +when (\d+) of 1501 objects were stored$", r.out, re.M).group(1))
         self.assertTrue(0 < stored < 1501, r.out)  # in the middle of the import

@@ -11,11 +11,12 @@ const struct cli_opt cli_global_opts[] = {
     CLI_OPT(struct cli_globals, workspace, "workspace", 'w', CLI_STRING, "DIR", NULL,
             "find the node by this workspace; otherwise $CAIRN_WORKSPACE, $XDG_RUNTIME_DIR/cairn, /run/cairn"),
     CLI_OPT(struct cli_globals, address, "address", 'a', CLI_STRING, "ADDRESS", NULL,
-            "find the node here: unix:///path/node.sock or tcp://host:4710#NAME, several separated by commas; #NAME, "
+            "find the node here: unix:///path/node.sock or tcp://host:4710#NAME, several separated by commas (of more "
+            "than 16 a random choice of 16 counts); #NAME, "
             "which may be left out, lets us in to the node of that name alone: whoever listens in its place cannot "
             "pass on the proof of who you are"),
     CLI_OPT(struct cli_globals, key, "key", 0, CLI_STRING, "FILE", NULL,
-            "cluster key for tcp://host:4710#NAME; otherwise $CAIRN_KEY, cluster.key in the workspace"),
+            "cluster key for nodes that are reached by tcp://; otherwise $CAIRN_KEY, cluster.key in the workspace"),
     CLI_OPT(struct cli_globals, timeout_ms, "timeout", 't', CLI_TIME, "TIME", "30s",
             "give up a single call after this long (a number alone is seconds)"),
     CLI_OPT(struct cli_globals, quiet, "quiet", 'q', CLI_FLAG, NULL, NULL, "no progress and no notes"),

@@ -110,7 +110,7 @@ void cli_man(FILE *to)
         fprintf(to, ".TP\n%u\n%s\n", i, codes[i]);
     fputs(".SH ENVIRONMENT\n.TP\n\\fBCAIRN_WORKSPACE\\fR\nwhere the node is described, unless \\-\\-workspace says\n"
           ".TP\n\\fBCAIRN_ADDRESSES\\fR\nwhere the node is, unless \\-\\-address or a workspace says\n"
-          ".TP\n\\fBCAIRN_KEY\\fR\nthe cluster key for tcp://, unless \\-\\-key says\n"
+          ".TP\n\\fBCAIRN_KEY\\fR\nthe cluster key for nodes that are reached by tcp://, unless \\-\\-key says\n"
           ".TP\n\\fBNO_COLOR\\fR\nif set and not empty, no colours\n"
           ".SH ERRORS\nThe codes that messages, JSON documents and the C library share.\n",
           to);

@@ -30,10 +30,10 @@ static int parse_unix(const char *path, struct cairn_addr *a, struct cairn_err *
     return 0;
 }
 
-/* HOST:PORT of @scheme, "tcp" or "udp". */
-static int parse_ip(const char *scheme, const char *text, struct cairn_addr *a, struct cairn_err *err)
+/* HOST:PORT of @scheme, "tcp" or "udp"; @flags: AI_NUMERICHOST, or 0. */
+static int parse_ip(const char *scheme, const char *text, int flags, struct cairn_addr *a, struct cairn_err *err)
 {
-    struct addrinfo hints = { .ai_family = AF_UNSPEC, .ai_socktype = SOCK_STREAM, .ai_flags = AI_NUMERICSERV };
+    struct addrinfo hints = { .ai_family = AF_UNSPEC, .ai_socktype = SOCK_STREAM };
     struct addrinfo *found = NULL;
     char host[256];
     const char *colon = strrchr(text, ':');
@@ -61,6 +61,7 @@ static int parse_ip(const char *scheme, const char *text, struct cairn_addr *a, 
         return cairn_err_set(err, CAIRN_E_INVAL, "%s://%s: no host, or one that is too long", scheme, text);
     memcpy(host, text, n);
     host[n] = '\0';
+    hints.ai_flags = flags | AI_NUMERICSERV;
     e = getaddrinfo(host, colon + 1, &hints, &found);
     if (e != 0)
         return cairn_err_set(err, e == EAI_NONAME ? CAIRN_E_NOTFOUND : CAIRN_E_IO, "host '%s': %s", host,
@@ -71,21 +72,31 @@ static int parse_ip(const char *scheme, const char *text, struct cairn_addr *a, 
     return 0;
 }
 
-int cairn_addr_parse(const char *text, struct cairn_addr *a, struct cairn_err *err)
+static int parse(const char *text, int flags, struct cairn_addr *a, struct cairn_err *err)
 {
     memset(a, 0, sizeof(*a));
     if (strncmp(text, "unix://", 7) == 0)
         return parse_unix(text + 7, a, err);
     if (strncmp(text, "tcp://", 6) == 0)
-        return parse_ip("tcp", text + 6, a, err);
+        return parse_ip("tcp", text + 6, flags, a, err);
     return cairn_err_set(err, CAIRN_E_INVAL, "'%.100s' is no address: expected unix:///PATH or tcp://HOST:PORT", text);
+}
+
+int cairn_addr_parse(const char *text, struct cairn_addr *a, struct cairn_err *err)
+{
+    return parse(text, 0, a, err);
+}
+
+int cairn_addr_parse_numeric(const char *text, struct cairn_addr *a, struct cairn_err *err)
+{
+    return parse(text, AI_NUMERICHOST, a, err);
 }
 
 int cairn_addr_parse_dgram(const char *text, struct cairn_addr *a, struct cairn_err *err)
 {
     memset(a, 0, sizeof(*a));
     if (strncmp(text, "udp://", 6) == 0)
-        return parse_ip("udp", text + 6, a, err);
+        return parse_ip("udp", text + 6, 0, a, err);
     return cairn_err_set(err, CAIRN_E_INVAL, "'%.100s' is no address for packets: expected udp://HOST:PORT", text);
 }
 

@@ -19,7 +19,9 @@ struct cairn_addr {
 /** Parses @text; a host name is looked up, which may block for as long as the resolver takes: not for loops.
  * CAIRN_E_INVAL: not an address (the text says what is expected); CAIRN_E_NOTFOUND: the name is unknown. */
 int cairn_addr_parse(const char *text, struct cairn_addr *a, struct cairn_err *err);
-/** Likewise "udp://host:port", for datagrams (dgram.h); no stream may listen there, so the two are kept apart. */
+/** Likewise, but looks nothing up: CAIRN_E_NOTFOUND: it has a host's name, and may be right. */
+int cairn_addr_parse_numeric(const char *text, struct cairn_addr *a, struct cairn_err *err);
+/** As cairn_addr_parse() "udp://host:port", for datagrams (dgram.h); no stream may listen there, so the two are kept apart. */
 int cairn_addr_parse_dgram(const char *text, struct cairn_addr *a, struct cairn_err *err);
 bool cairn_addr_is_unix(const struct cairn_addr *a);
 /** 127.0.0.0/8 or ::1. */

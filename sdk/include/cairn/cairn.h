@@ -95,13 +95,15 @@ struct cairn_options {
      * else /run/cairn. */
     const char *workspace;
     /** "unix:///run/cairn/node.sock,tcp://host:4710,tcp://[::1]:4710": the ways to one node, or to any of several of a
-     * cluster, tried in this order except that unix sockets come first. One that refuses us is no matter of the others;
-     * where none lets us in, the error says of each why. "tcp://host:4710#n1" names the node as well, as @node does. NULL:
-     * $CAIRN_ADDRESSES, else what the workspace says. */
+     * cluster, tried in this order except that unix sockets come first. Any number: of more than 16 a random choice of 16
+     * is tried, in no order, so that clients which are told of a large cluster do not all come to the same nodes. A host
+     * that is not known here, or a node that refuses us, is no matter of the others; where none lets us in, the error says
+     * of each why. "tcp://host:4710#n1" names the node as well, as @node does. NULL: $CAIRN_ADDRESSES, else what the workspace
+     * says. */
     const char *addresses;
     /** The cluster key (mode 0600 or stricter, owned by the caller or root). NULL: $CAIRN_KEY, else cluster.key in the
-     * workspace if it is there. Whoever holds it speaks for the cluster: the node takes them for its own user, an
-     * administrator. */
+     * workspace if it is there. It is for every node that is reached over TCP, those of the cluster's map, too. Whoever
+     * holds it speaks for the cluster: the node takes them for its own user, an administrator. */
     const char *key_file;
     /* Over TCP a client also offers MUNGE where its daemon runs: at $CAIRN_MUNGE_SOCKET, else where MUNGE expects
      * it. */

@@ -340,6 +340,7 @@ static void sessions_are_bounded_and_end(void **state)
     enum { NODES = 12, MAX_OPEN = 4 };
     struct routed *x = routed_new(NODES, false);
     struct outcome out[NODES] = { 0 };
+    struct cairn_page *page;
     char back[16], keys[NODES][32];
 
     (void)state;
@@ -365,6 +366,9 @@ static void sessions_are_bounded_and_end(void **state)
     for (uint32_t i = 0; i < NODES; i++)
         assert_true(out[i].runs == 1 && out[i].rc == 0);
     assert_true(x->c->routing->members.nopen <= MAX_OPEN);
+    assert_int_equal(cairn_list(x->ns, "", 0, "", 0, 0, &page, &x->o), 0);
+    assert_int_equal(page->n, NODES);
+    cairn_free(page);
 
     x->c->routing->members.idle_ns = 50 * CAIRN_NS_PER_MS;
     cairn_timer_stop(&x->c->loop.env, &x->c->routing->members.timer);

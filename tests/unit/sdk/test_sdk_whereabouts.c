@@ -50,6 +50,7 @@ static int setup(void **state)
     write_file(p->key, key_text, 0600);
     unsetenv("CAIRN_ADDRESSES");
     unsetenv("CAIRN_WORKSPACE");
+    unsetenv("CAIRN_KEY");
     *state = p;
     return 0;
 }
@@ -101,9 +102,33 @@ static void list_wins_over_workspace(void **state)
     assert_true(cairn_addr_is_unix(&p->conf.addrs[0]));
     assert_false(p->conf.has_cluster_id);
     assert_true(p->conf.has_key);
+}
+
+/* Nobody asks for a proof at a unix socket; but other nodes do, to which calls go by the cluster's map. */
+static void what_proves_us_is_for_other_nodes_too(void **state)
+{
+    struct place *p = *state;
+    char other[SCRATCH_MAX + 20];
+
+    snprintf(other, sizeof(other), "%s/other.key", p->dir);
+    write_file(other, key_text, 0600);
     p->o.addresses = "unix:///a";
+    setenv("CAIRN_MUNGE_SOCKET", p->json, 1); /* that it is there is all that counts now */
     assert_int_equal(find(p), 0);
-    assert_false(p->conf.has_key); /* nobody would ask for it */
+    assert_true(p->conf.has_key);
+    assert_int_equal(p->conf.munge, cairn_auth_munge_is_available(p->json));
+    assert_string_equal(p->conf.munge_socket, p->json);
+    chmod(p->key, 0640); /* not asked for, and not needed here */
+    assert_int_equal(find(p), 0);
+    assert_false(p->conf.has_key);
+    unlink(p->key);
+    setenv("CAIRN_KEY", other, 1);
+    assert_int_equal(find(p), 0);
+    assert_true(p->conf.has_key);
+    setenv("CAIRN_KEY", "/nonexistent", 1);
+    refused(p, CAIRN_E_AUTH, "/nonexistent");
+    unsetenv("CAIRN_KEY");
+    unsetenv("CAIRN_MUNGE_SOCKET");
 }
 
 static void environment_names_list_and_directory(void **state)
@@ -249,20 +274,61 @@ static void malformed_files_are_told_apart(void **state)
 static void lists_are_checked(void **state)
 {
     struct place *p = *state;
-    char many[1024] = "", longer[400];
+    char longer[400];
 
     p->o.addresses = ",, ,";
     refused(p, CAIRN_E_CONFIG, "empty");
     p->o.addresses = "unix:///a,nonsense";
     refused(p, CAIRN_E_CONFIG, "nonsense");
-    for (int i = 0; i <= CAIRN_SESSION_ADDRS_MAX; i++)
-        strcat(many, "tcp://127.0.0.1:5,");
-    p->o.addresses = many;
-    refused(p, CAIRN_E_CONFIG, "more than");
     memset(longer, 'x', sizeof(longer) - 1);
     longer[sizeof(longer) - 1] = '\0';
     p->o.addresses = longer;
     refused(p, CAIRN_E_CONFIG, "longer than");
+}
+
+/* A hundred times a random choice: of what is named by all clients of a large cluster each is somebody's. */
+static void of_many_addresses_some_are_chosen(void **state)
+{
+    enum { MANY = 40 };
+    struct place *p = *state;
+    char many[1024] = "", other[2048];
+    uint32_t chosen[MANY] = { 0 };
+
+    for (uint32_t i = 0; i < MANY; i++)
+        snprintf(many + strlen(many), sizeof(many) - strlen(many), "tcp://127.0.0.%u:5,", i);
+    p->o.addresses = many;
+    for (int k = 0; k < 100; k++) {
+        uint64_t seen = 0;
+
+        assert_int_equal(find(p), 0);
+        assert_int_equal(p->conf.naddrs, CAIRN_SESSION_ADDRS_MAX);
+        for (uint32_t i = 0; i < p->conf.naddrs; i++) {
+            char text[CAIRN_ADDR_TEXT_MAX];
+            uint32_t which;
+
+            cairn_addr_format(&p->conf.addrs[i], text);
+            assert_int_equal(sscanf(text, "tcp://127.0.0.%u:5", &which), 1);
+            assert_true(which < MANY && (seen >> which & 1) == 0);
+            seen |= UINT64_C(1) << which;
+            chosen[which]++;
+        }
+    }
+    for (uint32_t i = 0; i < MANY; i++)
+        assert_true(chosen[i] > 0 && chosen[i] < 100); /* else the choice is none: below one in 10^20 */
+    /* All are checked, whichever are chosen; and those of a workspace are as good. */
+    snprintf(other, sizeof(other), "%snonsense", many);
+    p->o.addresses = other;
+    refused(p, CAIRN_E_CONFIG, "nonsense");
+    snprintf(other, sizeof(other), "%stcp://127.0.0.1:5#n1,tcp://127.0.0.1:5#n2", many);
+    refused(p, CAIRN_E_CONFIG, "of node n1, and of node n2");
+    p->o.addresses = NULL;
+    strcpy(other, "{\"version\":1,\"addresses\":[\"unix:///a\"");
+    for (uint32_t i = 0; i < MANY; i++)
+        snprintf(other + strlen(other), sizeof(other) - strlen(other), ",\"tcp://127.0.0.%u:5\"", i);
+    strcat(other, "]}");
+    write_file(p->json, other, 0644);
+    assert_int_equal(find(p), 0);
+    assert_int_equal(p->conf.naddrs, CAIRN_SESSION_ADDRS_MAX);
 }
 
 /* The name that a proof is for. */
@@ -297,6 +363,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         T(workspace_gives_addresses_id_and_key),
         T(list_wins_over_workspace),
+        T(what_proves_us_is_for_other_nodes_too),
         T(environment_names_list_and_directory),
         T(a_start_is_of_its_process),
         T(nothing_there),
@@ -305,6 +372,7 @@ int main(void)
         T(links_and_devices_are_refused),
         T(malformed_files_are_told_apart),
         T(lists_are_checked),
+        T(of_many_addresses_some_are_chosen),
         T(the_node_is_named_where_it_is_known),
     };
 
