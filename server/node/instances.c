@@ -101,6 +101,7 @@ static int start_instance(struct cairn_server *s, struct cairn_instance *p, stru
     cluster.map = s->map;
     cluster.node_id = s->data.node_id;
     cluster.disk_id = s->data.disk_id;
+    cluster.map_was_empty = s->map_was_empty;
     return cairn_cluster_start(&p->env, &cluster, &p->ctx, err);
 }
 

@@ -17,7 +17,14 @@
 
 enum { SETTINGS_MAX = 256, TEXT_BYTES = 64 << 10, SIGNAL_POLL_MS = 100 };
 
-enum exit_code { EXIT_FINE = 0, EXIT_FAILED = 1, EXIT_USAGE = 2, EXIT_IN_USE = 3, EXIT_NO_STORE = 4 };
+enum exit_code {
+    EXIT_FINE = 0,
+    EXIT_FAILED = 1,
+    EXIT_USAGE = 2,
+    EXIT_IN_USE = 3,
+    EXIT_NO_STORE = 4,
+    EXIT_NOT_DONE = 5
+};
 
 static const char usage[] =
     "Usage: cairnd [OPTION]...\n"
@@ -274,12 +281,22 @@ static void tell_of_crashes(void)
 #endif
 }
 
+/* At once (stderr is not buffered): scripts look for this line, and others log meanwhile. */
 static void say_ready(const struct cairn_server *server)
 {
-    fprintf(stderr, "cairnd: ready");
+    char *line = NULL;
+    size_t len = 0;
+    FILE *to = open_memstream(&line, &len);
+
+    if (to == NULL)
+        return;
+    fprintf(to, "cairnd: ready");
     for (uint32_t i = 0; cairn_server_address(server, i) != NULL; i++)
-        fprintf(stderr, "%s %s", i > 0 ? "," : "", cairn_server_address(server, i));
-    fputc('\n', stderr);
+        fprintf(to, "%s %s", i > 0 ? "," : "", cairn_server_address(server, i));
+    fputc('\n', to);
+    if (fclose(to) == 0)
+        fputs(line, stderr);
+    free(line);
 }
 
 /* Each line of @text says whose it is: in a journal they stand among others. */
@@ -422,5 +439,8 @@ int main(int argc, char **argv)
         return EXIT_IN_USE;
     if (a.action >= MAP_EXPORT && (rc == CAIRN_E_UNREACHABLE || rc == CAIRN_E_TIMEOUT))
         return EXIT_NO_STORE;
+    if (a.action >= MAP_EXPORT && rc != 0 &&
+        rc != CAIRN_E_CONFIG) /* it is the map, or the document, that is at fault */
+        return EXIT_NOT_DONE;
     return rc == 0 ? EXIT_FINE : EXIT_FAILED;
 }

@@ -145,7 +145,7 @@ int cairn_server_map_import(const struct cairn_server_options *options, FILE *fr
     if (rc == 0)
         rc = read_all(from, &document, &len, &err);
     if (rc == 0)
-        rc = cairn_map_dump_read(document, len, &t, &revision, &err);
+        rc = cairn_err_wrap(&err, cairn_map_dump_read(document, len, &t, &revision, &err), "the document");
     if (rc == 0)
         rc = cairn_node__make_movable(&t, &err);
     if (rc == 0)

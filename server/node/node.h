@@ -84,6 +84,7 @@ struct cairn_server {
     struct cairn_rpc_target targets[CAIRN_PROVIDERS_MAX];
     uint32_t ntargets;
     struct cairn_map_store *map;              /* on worker 0's loop; NULL: the router has one of its own */
+    bool map_was_empty;                       /* nobody had claimed it, and it had nothing */
     struct cairn_provider_node provider_node; /* who we are, for providers */
     struct cairn_instance *instances;         /* of configured providers; the last is the router */
     uint32_t ninstances;

@@ -13,7 +13,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-enum { PASSWORD_BYTES_MAX = 512, PEM_BYTES_MAX = 64 << 10, LOOK_MS = 250 };
+enum { PASSWORD_BYTES_MAX = 512, PEM_BYTES_MAX = 64 << 10, LOOK_MS = 250, CHECK_MS_MAX = 5000 };
 
 /* ---- opening ---- */
 
@@ -142,8 +142,10 @@ int cairn_node__adopt_cluster(struct cairn_map_store *map, const char *configure
     int rc;
 
     snprintf(id->cluster, sizeof(id->cluster), "%s", configured);
-    if (map == NULL || configured[0] != '\0')
+    if (map == NULL)
         return 0;
+    if (configured[0] != '\0') /* before a new data directory is made of that cluster, for good */
+        return cairn_err_wrap(err, cairn_map_identity_check(map, configured, err), "map");
     rc = cairn_map_identity_get(map, id, err);
     return rc == CAIRN_E_NOTFOUND ? 0 : cairn_err_wrap(err, rc, "map");
 }
@@ -159,6 +161,7 @@ int cairn_node__claim_map(struct cairn_map_store *map, const struct cairn_datadi
 int cairn_node__check_etcd(const struct cairn_node_conf *conf, const struct cairn_datadir *data, struct cairn_err *err)
 {
     char own[CAIRN_CLUSTER_ID_BYTES * 2 + 1];
+    struct cairn_node_conf quick = *conf;
     struct cairn_map_store *store;
     struct cairn_loop loop;
     int rc = cairn_loop_init(&loop, NULL, err);
@@ -168,7 +171,8 @@ int cairn_node__check_etcd(const struct cairn_node_conf *conf, const struct cair
     snprintf(own, sizeof(own), "%s", conf->cluster);
     if (!sodium_is_zero(data->cluster_id, sizeof(data->cluster_id)))
         sodium_bin2hex(own, sizeof(own), data->cluster_id, sizeof(data->cluster_id));
-    rc = cairn_node__open_etcd(conf, &loop, NULL, NULL, &store, err);
+    quick.map_timeout_ms = MIN(conf->map_timeout_ms, (uint32_t)CHECK_MS_MAX); /* somebody waits for the answer */
+    rc = cairn_node__open_etcd(&quick, &loop, NULL, NULL, &store, err);
     if (rc == 0) {
         if (own[0] != '\0') /* else a start will take the map's */
             rc = cairn_err_wrap(err, cairn_map_identity_check(store, own, err), "map");

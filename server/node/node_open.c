@@ -275,6 +275,12 @@ static int look_for_others(const struct cairn_server *s, struct cairn_err *err)
     return first.code;
 }
 
+static void on_entry(const struct cairn_map_entry *e, void *arg)
+{
+    (void)e;
+    *(bool *)arg = false;
+}
+
 /* The map before the data directory: a new one is of the cluster whose map it is. */
 static int open_data(struct cairn_server *s, bool is_program, struct cairn_err *err)
 {
@@ -291,6 +297,9 @@ static int open_data(struct cairn_server *s, bool is_program, struct cairn_err *
         rc = cairn_datadir_open(&s->data, s->conf.data, id.cluster, err);
     if (rc == 0 && s->map != NULL)
         rc = cairn_node__check_no_own_map(s->conf.data, err);
+    s->map_was_empty = s->map != NULL;
+    if (s->map != NULL)
+        cairn_map_store_each(s->map, "", on_entry, &s->map_was_empty);
     if (rc == 0 && s->map != NULL)
         rc = cairn_node__claim_map(s->map, &s->data, err);
     return rc;

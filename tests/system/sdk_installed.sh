@@ -37,7 +37,7 @@ done
 for f in man/man1/cairn.1 man/man5/cairn.yaml.5 man/man8/cairnd.8 bash-completion/completions/cairn; do
     [ -s "$dir/usr/share/$f" ] || fail "share/$f was not installed"
 done
-for f in lib/systemd/system/cairnd@.service lib/systemd/system/cairnd@.socket lib/sysusers.d/cairn.conf libexec/cairn/cluster.sh; do
+for f in lib/systemd/system/cairnd@.service lib/systemd/system/cairnd@.socket lib/sysusers.d/cairn.conf libexec/cairn/cluster.sh share/doc/cairn/deploy.md; do
     [ -s "$dir/usr/$f" ] || fail "$f was not installed"
 done
 "$dir/usr/libexec/cairn/cairn-local" --help >/dev/null || fail "the installed job scripts do not run"

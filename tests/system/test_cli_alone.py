@@ -26,7 +26,10 @@ class WithoutNode(Case):
                 self.assertIn("$ ", r.out)
                 self.assertEqual(self.ok(run(CAIRN, "help", *name.split())).out, r.out)
                 for line in r.out.splitlines():
-                    self.assertLessEqual(len(line), 120)
+                    if not line.startswith("  $ "):  # an example is copied, and so no line is broken
+                        self.assertLessEqual(len(line), 80)
+        for line in run(CAIRN, "help").out.splitlines():
+            self.assertLessEqual(len(line), 80)
 
     def test_usage_mistakes(self):
         self.fails(run(CAIRN), USAGE, "usage: cairn COMMAND")

@@ -215,6 +215,7 @@ class Moves(MovesCase):
         self.assertIn(b"node n4 holds no slots any more", shown)
 
         # A drain that is called off.
+        self.assertIn("holds no slots, and can be stopped", self.ok(self.cairn(first, "drain", "n4")).out)
         self.assertIn("slots move away", self.ok(self.cairn(first, "drain", "n3")).out)
         self.assertIn("drained no longer", self.ok(self.cairn(first, "drain", "--cancel", "n3")).out)
         self.ok(self.cairn(first, "drain", "--cancel", "n4"))
@@ -311,6 +312,7 @@ class Moves(MovesCase):
         self.assert_whole(other, source)
         log = self.ok(self.cairn(other, "map", "--log")).out
         self.assertIn("%s said to be lost" % victim.name, log)
+        self.assertNotIn("records/", log)  # the map's own keys
         self.assertIn("uid %d" % os.geteuid(), log)
 
         # It was not lost after all: it gets its share. Then it is where slots of one replica are.
@@ -348,10 +350,21 @@ class Moves(MovesCase):
             m for m in self.cairn(other, "members", "--cluster", "--json").json["members"] if m["state"] == "lost")) or old)
         old = old[0]
         self.assertEqual(old["name"], victim.name)
-        for name in (victim.name, old["node"]):  # the one that is there is not meant
-            said = self.ok(self.lose(other, "--wait", "--json", name)).json
-            self.assertEqual((said["state"], said["slots_left"]), ("lost", 0))
+        said = self.ok(self.lose(other, "--wait", "--json", old["node"])).json
+        self.assertEqual((said["state"], said["slots_left"]), ("lost", 0))
         self.assertIn("node lost " + victim.name, self.ok(self.cairn(other, "map", "--log")).out)
+        # By its name the one is meant that is there, and not one of which nothing is left.
+        self.fails(self.lose(other, "--wait", victim.name), FAILED, "is there, or was until just now", "repeat the command")
+        shown = self.ok(self.cairn(other, "members", "--cluster")).out
+        self.assertIn(old["node"], shown)
+
+        # It dies for good now: it is the one that is given up, and waited for.
+        victim.kill()
+        wait_for("that it is silent", lambda: rows() == [("lost", False), ("silent", True)])
+        said = self.ok(self.lose(other, "--wait", "--json", victim.name)).json
+        self.assertEqual((said["state"], said["slots"] > 0, said["slots_left"]), ("lost", True, 0))
+        self.assertNotEqual(said["id"], old["node"])
+        self.assertEqual(rows(), [("lost", False), ("lost", False)])
 
     def test_a_drain_says_whom_it_waits_for(self):
         self.begin(3, "cluster.lost_after=1h")

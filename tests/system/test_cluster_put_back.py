@@ -182,7 +182,9 @@ class PutBack(Etcd, Case):
         wait_for("their own map", lambda: any(
             s.get("coordinates") and s["members"]["all"] == 3 for s in map(self.seen, self.members.values())))
         argv = (CAIRN, "map", "import", "-", "--etcd", self.url)
-        self.fails(run(*argv, stdin=document.encode()), FAILED, "started before the import", "etcdctl del --prefix '/cairn/'")
+        refused = self.fails(run(*argv, stdin=document.encode()), FAILED, "started before the import",
+                             "etcdctl del --prefix '/cairn/'", "is empty, or has nothing that FILE has not")
+        self.assertNotIn("mend the configuration", refused.err)
         for node in self.members.values():
             node.stop()
         below = {"key": base64.b64encode(b"/cairn/").decode(), "range_end": base64.b64encode(b"/cairn0").decode()}
@@ -193,6 +195,23 @@ class PutBack(Etcd, Case):
             node.start()
         self.ok(self.members["b"].cairn("--key", self.path("key"), "wait-ready", "--whole", "--timeout", "%ds" % DEADLINE_S,
                                         timeout=2 * DEADLINE_S))
+        self.expect("data", "early", 8)
+
+    def test_one_that_is_sent_to_an_empty_map_says_so(self):
+        """A mistyped prefix makes no cluster of its own that looks well; whoever means it starts the node once more."""
+        self.begin()
+        c = self.members["c"]
+        self.assertEqual(self.seen(c)["health"], "ok")
+        c.stop()
+        wrong = self.member("c", data=c.data)
+        for health, *said in (("degraded", "map.prefix right?", "start this node once more"), ("ok",)):
+            wrong.start("--set", "map.prefix=/typo/")
+            wait_for("the cluster's health", lambda want=health: self.seen(wrong).get("health") == want)
+            for text in said:
+                self.assertIn(text, self.seen(wrong)["problem"])
+            wrong.stop()
+        c.start()  # at home it is as it was
+        self.whole(3)
         self.expect("data", "early", 8)
 
     def test_an_older_export_in_another_etcd(self):

@@ -109,7 +109,7 @@ class Store(Histories, ClusterCase):
         self.coordinator()
         self.kill_store()
         self.wait_without_leases()
-        why, hint = "nobody coordinates the cluster: " + AWAY, "its etcd is not"
+        why, hint = "nobody coordinates the cluster: " + AWAY, "is etcd (`map.endpoints`) running"
         for node in self.all:
             wait_for("the end of the term", lambda n=node: why in " ".join(self.cairn(n, "status").out.split()))
             self.fails(self.cairn(node, "--timeout", "4s", "members", "--cluster"), FAILED, why, hint)

@@ -301,6 +301,15 @@ class Mistakes(GroupCase):
         wait_for("the alias to be noticed", lambda: "this member itself" in self.group_of(alias).get("problem", ""))
         self.fails(alias.cairn("members"), DEGRADED, "this member itself")
 
+    def test_who_meets_nobody_hears_why_that_may_be(self):
+        """As one does whose group has another name than that of the others, which is no member there."""
+        alone = self.started("a", join=["udp://127.0.0.1:%d" % free_port()])
+        self.fails(alone.cairn("members"), DEGRADED, "has met nobody of the group", "is the group of the others called so")
+        self.assertEqual(alone.cairn("members", "--json").json["joined"], False)
+        self.fails(alone.cairn("members", "--cluster", "--watch"), USAGE, "cairn top")
+        other = self.started("b")  # waits for nobody
+        self.assertEqual(self.ok(other.cairn("members")).err, "")
+
     def test_another_cluster_is_refused(self):
         a = self.started("a")
         b = self.started("b", cluster="f" * 32, join=[self.address(a)])

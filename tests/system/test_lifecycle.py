@@ -7,6 +7,7 @@ import os
 import pathlib
 import re
 import resource
+import select
 import signal
 import socket
 import subprocess
@@ -39,6 +40,21 @@ class Lifecycle(Case):
         self.assertEqual(n.stop(), 0)
         self.assertFalse(os.path.exists(os.path.join(n.workspace, "node.json")))
         self.assertEqual(n.start().stop(signal.SIGINT), 0)
+
+    def test_the_ready_line_comes_whole(self):
+        """In one write, for the log's lines are written by others at the same time; a pipe of packets shows each."""
+        n = self.node()
+        readable, writable = os.pipe2(os.O_DIRECT)
+        self.addCleanup(os.close, readable)
+        n.process = subprocess.Popen(n.argv(), stdin=subprocess.DEVNULL, stderr=writable, env=clean_env())
+        os.close(writable)
+        packet = b""
+        while b"cairnd: ready" not in packet:
+            self.assertTrue(select.select([readable], [], [], DEADLINE_S)[0], "no ready line")
+            packet = os.read(readable, 65536)
+            self.assertNotEqual(packet, b"", "it ended")
+        self.assertRegex(packet.decode(), r"^cairnd: ready [a-z]+://[^ ]+, [a-z]+://[^ ]+\n$")
+        self.assertEqual(n.stop(), 0)
 
     def test_data_survives_a_restart(self):
         n = self.node().start()

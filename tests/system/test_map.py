@@ -5,10 +5,11 @@ import json
 import os
 import shutil
 import signal
+import socket
 import time
 import unittest
 
-from systest import (CAIRN, CAIRND, DEGRADED, FAILED, OK, UNREACHABLE, USAGE, Case, Etcd, free_port, main, run,
+from systest import (CAIRN, CAIRND, DEADLINE_S, DEGRADED, FAILED, OK, UNREACHABLE, USAGE, Case, Etcd, free_port, main, run,
                      wait_for)
 
 
@@ -60,6 +61,22 @@ class Map(Etcd, Case):
                 f.write(damaged)
             self.fails(run(CAIRN, "map", "--data", node.data), FAILED, "reading the map")
 
+    def test_a_refusal_names_its_cure(self):
+        """Not that of another: the configuration is good."""
+        node = self.node().start()
+        self.ok(node.cairn("ns", "create", "first"))
+        exported = self.write("map.json", self.ok(run(CAIRN, "map", "export", "--data", node.data)).out.encode())
+        node.stop()
+        of = ("--data", self.path("new"))
+        cut = self.write("cut.json", b'{"cairn_map": 1,\n "entries": [')
+        for argv, *said in ((("import", "nosuch.json", *of), "nosuch.json: No such file", "FILE is what `cairn map export`"),
+                            (("import", cut, *of), "the document: line 2: ", "FILE is what `cairn map export`"),
+                            (("export",), "no data directory is named", "--config FILE names the node")):
+            self.assertNotIn("mend the configuration", self.fails(run(CAIRN, "map", *argv), FAILED, *said).err)
+        self.ok(run(CAIRN, "map", "import", exported, *of))
+        wrong = self.write("wrong.yaml", b"nodde: 1\n")
+        self.fails(run(CAIRN, "map", "export", "--config", wrong), FAILED, "unknown key 'nodde'", "mend the configuration")
+
     def test_an_etcd_that_is_not_there_is_waited_for_as_long_as_was_said(self):
         url = "http://127.0.0.1:%d" % free_port()
         config = self.write("etcd.yaml", b"map: {store: etcd, endpoints: ['%s'], timeout: 10min}\n" % url.encode())
@@ -68,6 +85,17 @@ class Map(Etcd, Case):
                 self.fails(run(CAIRN, "map", *action, *of, "--timeout", "200ms"), UNREACHABLE, url, "hint: is ")
         error = json.loads(run(CAIRN, "map", "--json", "--etcd", url, "--timeout", "200ms").err)["error"]
         self.assertEqual((error["code"], error["exit"]), ("CAIRN_E_UNREACHABLE", UNREACHABLE))
+
+    def test_a_check_does_not_wait_as_long_as_a_start(self):
+        with socket.socket() as mute:  # takes connections, and says nothing
+            mute.bind(("127.0.0.1", 0))
+            mute.listen()
+            config = self.write("etcd.yaml", b"map: {store: etcd, endpoints: ['http://127.0.0.1:%d'], timeout: 10min}\n"
+                                             b"node: {data: '%s'}\nworkspace: '%s'\n" % (
+                                                 mute.getsockname()[1], self.path("d").encode(), self.path("w").encode()))
+            checked = run(CAIRN, "config", "check", config, timeout=DEADLINE_S)  # less than the ten minutes
+        self.assertEqual(checked.code, FAILED, checked)
+        self.assertIn("map: ", checked.out)
 
     @unittest.skipUnless(shutil.which("etcd"), "etcd is not installed")
     def test_a_node_moves_to_etcd(self):
@@ -128,6 +156,7 @@ class Map(Etcd, Case):
         refused = node.cairn("ns", "create", "never")  # by the node, not by a time-out of the client
         self.assertNotEqual(refused.code, OK)
         self.assertIn("map store cannot be reached", refused.err)
+        self.assertIn("hint: is etcd (`map.endpoints`) running", refused.err)
         self.assertEqual(self.ok(node.cairn("get", "demo", "key")).out, "value")
         self.fails(run(*check, "--set", "map.timeout=200ms"), FAILED, "map: the map store etcd cannot be read: " + url)
         self.start_etcd(os.path.join(self.base, "etcd"))

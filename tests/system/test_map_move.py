@@ -172,7 +172,9 @@ class Move(Etcd, Case):
     def test_back_without_a_change(self):
         self.begin()
         self.n.stop()
-        self.assertIn("next: write this", self.ok(self.move("--etcd", self.url)).out)
+        said = self.ok(self.move("--etcd", self.url)).out
+        for text in ("next: write this", "listen: on an address that they reach", "cluster.key in its workspace"):
+            self.assertIn(text, said)
         os.rename(self.kept, self.map)
         self.n.start()
         self.assertEqual(self.ok(self.n.cairn("get", self.names[0], "key")).out.strip(), "value")
@@ -187,6 +189,17 @@ class Move(Etcd, Case):
         other = self.node("other").start("--config", self.config())  # a cluster of its own: another identity
         self.ok(other.cairn("ns", "create", "ns0"))
         other.stop()
+        there = self.entries("--etcd", self.url)
+
+        # A node that is given another cluster's id makes no data directory of that, so it needs no more than the right one.
+        args = ("--config", self.config(), "--set", "node.name=third")
+        third = self.node("third").spawn(*args, "--set", "node.cluster=" + "a" * 32)
+        self.assertEqual(third.process.wait(60), FAILED, third.log())
+        third.process = None
+        self.assertIn("it belongs to cluster", third.log())
+        self.assertFalse(os.path.exists(third.data))
+        third.start(*args)
+        third.stop()
         there = self.entries("--etcd", self.url)
         for more in ((), ("--check",)):
             self.fails(self.move("--etcd", self.url, *more), FAILED, "it belongs to cluster", "two prefixes")

@@ -71,8 +71,8 @@ int cli_call_failed(struct cli *cli, int rc, const struct cli_call *call, const 
     /* The node that we asked was refused by others, and says what it lacks: our key is not in question. */
     if (rc == CAIRN_E_AUTH && cli->hint == NULL && why != NULL && strstr(why, "auth.key_file") != NULL)
         cli->hint = "it is about the node that was asked, not about you: mend its configuration, and start it again";
-    if (cli->hint == NULL && why != NULL && strstr(why, "the map store cannot be reached") != NULL)
-        cli->hint = "the node is there, its etcd is not (`map.endpoints`): all that changes the map waits for it";
+    if (cli->hint == NULL && why != NULL && strstr(why, "map store cannot be reached") != NULL)
+        cli->hint = "is etcd (`map.endpoints`) running, with most of its members? All goes on by itself when it is back";
     /* "namespace x: there is no namespace 'x'" says it twice. */
     static const char ns[] = "namespace ";
     char quoted[sizeof(what) + 2];

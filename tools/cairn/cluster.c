@@ -40,14 +40,24 @@ int cli_cluster_failed(struct cli *cli, int rc, const struct cli_call *call, con
     return cli_fail(cli, rc, "the node is in no cluster", "%s", what);
 }
 
+/* As the coordinator chooses: cairn_members_called(). */
+static int rank(const json_t *m, bool away)
+{
+    const char *state = cli_text_of(m, "state");
+    bool is_lost = strcmp(state, "lost") == 0;
+    if (strcmp(state, "silent") == 0)
+        return 4;
+    if (is_lost || strcmp(state, "left") == 0)
+        return is_lost && cli_number_of(m, "slots") > 0 ? 3 : 1;
+    return away ? 2 : 5;
+}
+
 const json_t *cli_cluster_member(const json_t *doc, const char *name, bool away)
 {
     const json_t *members = json_object_get(doc, "members"), *found = NULL, *by_id = NULL;
     for (size_t i = 0; i < json_array_size(members); i++) {
         const json_t *m = json_array_get(members, i);
-        const char *state = cli_text_of(m, "state");
-        if (strcmp(cli_text_of(m, "name"), name) == 0 &&
-            (found == NULL || (strcmp(state, "silent") == 0 || strcmp(state, "lost") == 0) == away))
+        if (strcmp(cli_text_of(m, "name"), name) == 0 && (found == NULL || rank(m, away) > rank(found, away)))
             found = m;
         if (strcmp(cli_text_of(m, "node"), name) == 0)
             by_id = m;
@@ -349,13 +359,15 @@ json_t *cli_cluster_brief(const json_t *doc)
 
 /* ---- members ---- */
 
-static const struct cli_col columns[] = {
-    { "NAME", "name", CLI_CELL_TEXT },       { "STATE", "state", CLI_CELL_TEXT },
-    { "SLOTS", "slots", CLI_CELL_NUMBER },   { "LEADS", "leads", CLI_CELL_NUMBER },
-    { "ZONE", "zone", CLI_CELL_TEXT },       { "WEIGHT", "weight", CLI_CELL_NUMBER },
-    { "ADDRESS", "address", CLI_CELL_TEXT }, { NULL, "incarnation", CLI_CELL_PLAIN },
-    { NULL, "node", CLI_CELL_TEXT },
-};
+#define COLUMNS(id)                                                                                                    \
+    {                                                                                                                  \
+        { "NAME", "name", CLI_CELL_TEXT }, { "STATE", "state", CLI_CELL_TEXT }, { "SLOTS", "slots", CLI_CELL_NUMBER }, \
+            { "LEADS", "leads", CLI_CELL_NUMBER }, { "ZONE", "zone", CLI_CELL_TEXT },                                  \
+            { "WEIGHT", "weight", CLI_CELL_NUMBER }, { "ADDRESS", "address", CLI_CELL_TEXT },                          \
+            { NULL, "incarnation", CLI_CELL_PLAIN }, { id, "node", CLI_CELL_TEXT },                                    \
+    }
+/* Their ids tell those of one name apart. */
+static const struct cli_col columns[] = COLUMNS(NULL), columns_with_ids[ARRAY_SIZE(columns)] = COLUMNS("ID");
 
 /* n2 stands before n10. */
 static int compare_names(const void *a, const void *b)
@@ -378,6 +390,17 @@ static json_t *members_sorted(const json_t *members)
     return sorted;
 }
 
+/* Of the sorted. */
+static bool has_namesakes(const json_t *members)
+{
+    for (size_t i = 1; i < json_array_size(members); i++) {
+        if (strcmp(cli_text_of(json_array_get(members, i - 1), "name"),
+                   cli_text_of(json_array_get(members, i), "name")) == 0)
+            return true;
+    }
+    return false;
+}
+
 int cli_cluster_members(struct cli *cli, bool names)
 {
     struct cli_call call;
@@ -393,7 +416,8 @@ int cli_cluster_members(struct cli *cli, bool names)
         json_decref(members);
         return CLI_OK;
     }
-    struct cli_table *t = cli_table_new(cli, "members", columns, ARRAY_SIZE(columns));
+    struct cli_table *t =
+        cli_table_new(cli, "members", has_namesakes(members) ? columns_with_ids : columns, ARRAY_SIZE(columns));
     bool silent = false;
     for (size_t i = 0; i < json_array_size(members); i++) {
         const json_t *m = json_array_get(members, i);

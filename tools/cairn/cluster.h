@@ -15,8 +15,8 @@ int cli_cluster_ask(struct cli *cli, struct cli_call *call, uint32_t ms_max, jso
 /** cli_call_failed() of a call that needs a cluster, with a word for those whose node is in none. */
 int cli_cluster_failed(struct cli *cli, int rc, const struct cli_call *call, const char *fmt, ...)
     __attribute__((format(printf, 4, 5)));
-/** The member of that name (one that is @away, silent or lost, or is not, if there are several) or id in the document,
- * or NULL. Borrowed. */
+/** The member of that name or id in the document, or NULL. Of several of the name one that is @away: who is silent, or
+ * lost and still holds slots, before who is there; or else one that is there. Borrowed. */
 const json_t *cli_cluster_member(const json_t *doc, const char *name, bool away);
 /** Where a member is reached, as cairn_options has it: the caller's, free(). NULL: no memory. Unix sockets of
  * another machine are none of it; those of another container may be, so who connects says which node is meant. */

@@ -17,7 +17,11 @@ struct drain_args {
 /* A wait, as it is watched. */
 struct drain {
     struct cli *cli;
-    const char *node;
+    const char *node; /* as it was called */
+    char id[24];      /* what is done is done to this one, and it is this one that is watched; "": nobody said */
+    char who[160];    /* in words: the name, and the id where several have it */
+    char state[16];   /* what it was before; "": nobody said */
+    bool is_kept;     /* nobody had asked for its drain; one that is silent, or lost, may be drained or not */
     bool lost;
     uint32_t first, left;          /* slots that it held at first, and holds now */
     uint32_t alone;                /* of one that is lost: those that nobody else has, and that stay with it */
@@ -32,11 +36,12 @@ static int result(struct drain *d, const char *state)
     char took[CLI_UNIT_BYTES];
     uint64_t ns = cli_now_ns() - d->began_ns;
     if (d->cli->g.json)
-        return cli_json(d->cli, json_pack("{s:s, s:s, s:i, s:i, s:i, s:I}", "node", d->node, "state", state, "slots",
-                                          (int)d->first, "slots_left", (int)d->left, "slots_out_of_reach",
-                                          (int)d->alone, "elapsed_ms", (json_int_t)(ns / CAIRN_NS_PER_MS)));
+        return cli_json(d->cli, json_pack("{s:s, s:s*, s:s, s:i, s:i, s:i, s:I}", "node", d->node, "id",
+                                          d->id[0] != '\0' ? d->id : NULL, "state", state, "slots", (int)d->first,
+                                          "slots_left", (int)d->left, "slots_out_of_reach", (int)d->alone, "elapsed_ms",
+                                          (json_int_t)(ns / CAIRN_NS_PER_MS)));
     if (d->is_drained && d->alone > 0 && !d->cli->g.quiet)
-        fprintf(d->cli->out, "node %s holds no more than %u slots that nobody else has, after %s\n", d->node, d->alone,
+        fprintf(d->cli->out, "node %s holds no more than %u slots that nobody else has, after %s\n", d->who, d->alone,
                 cli_duration(took, ns));
     else if (d->is_drained && !d->cli->g.quiet)
         fprintf(d->cli->out, "node %s holds no slots any more, after %s\n", d->node, cli_duration(took, ns));
@@ -77,6 +82,32 @@ static void note_silent(struct drain *d, const json_t *members, const json_t *se
     }
 }
 
+static const char *called(const struct drain *d)
+{
+    return d->id[0] != '\0' ? d->id : d->node;
+}
+
+/* Who is meant. Where nobody can say so now the coordinator finds out, by the name. */
+static void find(struct drain *d)
+{
+    struct cli_call call;
+    json_t *doc = NULL;
+    const json_t *m = NULL, *members;
+    size_t namesakes = 0;
+    snprintf(d->who, sizeof(d->who), "%s", d->node);
+    if (cli_cluster_ask(d->cli, &call, CLI_CLUSTER_SOON_MS, &doc) == 0)
+        m = cli_cluster_member(doc, called(d), d->lost);
+    members = json_object_get(doc, "members");
+    for (size_t i = 0; i < json_array_size(members); i++)
+        namesakes += strcmp(cli_text_of(json_array_get(members, i), "name"), cli_text_of(m, "name")) == 0;
+    snprintf(d->id, sizeof(d->id), "%s", cli_text_of(m, "node"));
+    snprintf(d->state, sizeof(d->state), "%s", cli_text_of(m, "state"));
+    d->is_kept = m != NULL && json_is_false(json_object_get(m, "draining"));
+    if (namesakes > 1)
+        snprintf(d->who, sizeof(d->who), "%s (%s)", cli_text_of(m, "name"), d->id);
+    json_decref(doc);
+}
+
 /* What the coordinator says now; nothing, while one follows another. Returns a CAIRN_E_* code. */
 static int look(struct drain *d, struct cli_call *call)
 {
@@ -84,7 +115,7 @@ static int look(struct drain *d, struct cli_call *call)
     int rc = cli_cluster_ask(d->cli, call, CLI_CLUSTER_SOON_MS, &doc);
     if (rc != 0)
         return rc;
-    const json_t *m = cli_cluster_member(doc, d->node, d->lost);
+    const json_t *m = cli_cluster_member(doc, called(d), d->lost);
     const char *state = json_string_value(json_object_get(m, "state"));
     uint32_t left = (uint32_t)json_integer_value(json_object_get(m, "slots"));
     if (state != NULL) {
@@ -129,58 +160,51 @@ static int wait_for_it(struct drain *d, uint64_t stall_ms)
         return result(d, d->lost ? "lost" : "drained");
     if (d->is_up)
         return cli_fail(d->cli, CAIRN_E_STATE, d->lost ? "it is back" : "it was called off", "draining node %s",
-                        d->node);
+                        d->who);
     if (rc != 0)
         return cli_fail(d->cli, CAIRN_E_TIMEOUT, call.error.code == rc ? call.error.text : cairn_error_text(rc),
-                        "nobody says whether the drain goes on; node %s held %u slots at last", d->node, d->left);
+                        "nobody says whether the drain goes on; node %s held %u slots at last", d->who, d->left);
     if (d->silent[0] != '\0') {
         d->cli->hint = SILENT_CURE;
         return cli_fail(d->cli, CAIRN_E_TIMEOUT, "no slot has moved away for --stall",
-                        "node %s holds %u slots; silent, and waited for: %s", d->node, d->left, d->silent);
+                        "node %s holds %u slots; silent, and waited for: %s", d->who, d->left, d->silent);
     }
     d->cli->hint = "the drain goes on; `cairn status` says what moves. Are there other nodes that may hold the slots?";
-    return cli_fail(d->cli, CAIRN_E_TIMEOUT, "no slot has moved away for --stall", "node %s holds %u slots", d->node,
+    return cli_fail(d->cli, CAIRN_E_TIMEOUT, "no slot has moved away for --stall", "node %s holds %u slots", d->who,
                     d->left);
-}
-
-/* Nobody has asked for its drain, as far as the coordinator knows; *@state (room for 16) is what it is instead. One
- * that is silent, or lost, may be drained or not. */
-static bool is_kept(struct cli *cli, const char *node, char *state)
-{
-    struct cli_call call;
-    json_t *doc = NULL;
-    const json_t *m = NULL;
-    if (cli_cluster_ask(cli, &call, CLI_CLUSTER_SOON_MS, &doc) == 0)
-        m = cli_cluster_member(doc, node, false);
-    bool kept = m != NULL && json_is_false(json_object_get(m, "draining"));
-    snprintf(state, 16, "%s", cli_text_of(m, "state"));
-    json_decref(doc);
-    return kept;
 }
 
 /* Who is away for good: there is nothing to be moved, only to be made anew. */
 static int lose(struct cli *cli, const struct drain_args *a, struct drain *d)
 {
     struct cli_call call;
-    int rc = cairn_cluster_lose(cli->session, d->node, a->force, &d->first, &d->alone, cli_call_init(cli, &call, 0));
-    if (rc == CAIRN_E_NOTFOUND || rc == CAIRN_E_STATE)
-        cli->hint = "`cairn members --cluster` shows who is silent; --force gives it up where nobody else has a slot, "
-                    "too: what that holds stays out of reach unless the node comes back";
-    return rc != 0 ? cli_cluster_failed(cli, rc, &call, "giving up node %s", d->node) : CLI_OK;
+    int rc = cairn_cluster_lose(cli->session, called(d), a->force, &d->first, &d->alone, cli_call_init(cli, &call, 0));
+    bool is_away = strcmp(d->state, "silent") == 0 || strcmp(d->state, "lost") == 0;
+    if (rc == CAIRN_E_STATE && is_away)
+        cli->hint = "--force gives it up where nobody else has a slot, too: what that holds stays out of reach unless "
+                    "the node comes back";
+    else if (rc == CAIRN_E_STATE)
+        cli->hint = "if it has just died, the cluster notices within seconds: once `cairn members --cluster` shows it "
+                    "silent, repeat the command";
+    else if (rc == CAIRN_E_NOTFOUND)
+        cli->hint = "`cairn members --cluster` lists the nodes, and shows who is silent";
+    return rc != 0 ? cli_cluster_failed(cli, rc, &call, "giving up node %s", d->who) : CLI_OK;
 }
 
 static int drain(struct cli *cli, const struct drain_args *a, struct drain *d)
 {
     struct cli_call call;
-    int rc = cairn_cluster_drain(cli->session, d->node, a->cancel, a->force, &d->first, cli_call_init(cli, &call, 0));
+    int rc = cairn_cluster_drain(cli->session, called(d), a->cancel, a->force, &d->first, cli_call_init(cli, &call, 0));
     if (rc == CAIRN_E_NOTFOUND)
         cli->hint = "`cairn members --cluster` lists the nodes";
     if (rc == CAIRN_E_STATE) {
-        cli->hint = "start another node first; --force drains it all the same";
-        return cli_call_failed(cli, rc, &call, "node %s is not drained", d->node);
+        cli->hint =
+            "start another node first, or keep one that was drained and is up still (`cairn drain --cancel NODE`); "
+            "--force drains it all the same";
+        return cli_call_failed(cli, rc, &call, "node %s is not drained", d->who);
     }
     if (rc != 0)
-        return cli_cluster_failed(cli, rc, &call, "draining node %s", d->node);
+        return cli_cluster_failed(cli, rc, &call, "draining node %s", d->who);
     if (!a->cancel && d->first > 0)
         cli_cluster_warn_drain(cli, d->node);
     if (!a->cancel)
@@ -198,15 +222,16 @@ static int drain_run(struct cli *cli, void *args)
         return cli_usage(cli, "--cancel does not wait: `cairn wait-ready --settled` does, until the slots are back");
     if (a->cancel && a->lost)
         return cli_usage(cli, "--lost cannot be called off: a node that is started again gets its share");
-    char state[16];
     int status = cli_connect(cli);
-    if (status == CLI_OK && a->cancel && is_kept(cli, d.node, state)) {
+    if (status == CLI_OK)
+        find(&d);
+    if (status == CLI_OK && a->cancel && d.is_kept) {
         if (!cli->g.json && !cli->g.quiet) {
-            fprintf(cli->out, "node %s is ", d.node);
-            cli_put_text(cli->out, state);
+            fprintf(cli->out, "node %s is ", d.who);
+            cli_put_text(cli->out, d.state);
             fprintf(cli->out, ", and not being drained: there is nothing to call off\n");
         }
-        return result(&d, state);
+        return result(&d, d.state);
     }
     if (status == CLI_OK)
         status = a->lost ? lose(cli, a, &d) : drain(cli, a, &d);
@@ -218,10 +243,11 @@ static int drain_run(struct cli *cli, void *args)
         return wait_for_it(&d, a->stall_ms);
     if (!cli->g.json && !cli->g.quiet)
         fprintf(cli->out,
-                a->lost     ? "node %s is lost: %u slots get another replica elsewhere\n"
-                : a->cancel ? "node %s is drained no longer; it holds %u slots, and its share comes back\n"
-                            : "node %s is being drained: %u slots move away\n",
-                d.node, d.first - d.alone);
+                a->lost       ? "node %s is lost: %u slots get another replica elsewhere\n"
+                : a->cancel   ? "node %s is drained no longer; it holds %u slots, and its share comes back\n"
+                : d.first > 0 ? "node %s is being drained: %u slots move away\n"
+                              : "node %s is drained: it holds no slots, and can be stopped\n",
+                d.who, d.first - d.alone);
     return result(&d, a->lost ? "lost" : a->cancel ? "up" : "draining");
 }
 
@@ -256,9 +282,9 @@ const struct cli_command cli_drain = {
         "slots while it runs, set cluster.weight to 0. A node that died is waited for, for cluster.lost_after; with "
         "--lost no longer: what it held is made anew from the other replicas. That is refused while the node is there, "
         "and where it has the only replica. Should it come back, it gets its share again. A node that "
-        "was started again with an empty data directory is another one of the same name: --lost NAME is then the one that "
-        "is away, and what that held is made anew without being asked for. NODE may be an id, too, as `cairn members "
-        "--cluster --json` shows it. For administrators.",
+        "was started again with an empty data directory is another one of the same name, and what the old one held is made "
+        "anew without being asked for: --lost NAME is then the one that is silent, or still holds slots. NODE may be an "
+        "id, too: `cairn members --cluster` shows them where several have a name, with --json always. For administrators.",
     .opts = drain_opts,
     .args_size = sizeof(struct drain_args),
     .examples = (const struct cli_example[]){ { "cairn drain --wait n2", "then stop n2: nobody misses its replicas" },

@@ -78,7 +78,12 @@ static int list(struct cli *cli, const struct members_args *a)
     if (!cli->g.json && members->problem[0] != '\0') {
         fputs("cairn: ", cli->err);
         cli_put_line(cli->err, members->problem);
-    }
+    } else if (!cli->g.json && !members->joined)
+        cli_warn(
+            cli,
+            "is the group of the others called so, too, and does UDP come through? The one that nodes of a cluster "
+            "have by themselves (cluster) does not meet one that is configured",
+            "the node has met nobody of the group %s", members->group);
     cairn_free(members);
     return status == CLI_OK && unwell ? CLI_DEGRADED : status;
 }
@@ -120,7 +125,8 @@ static int members_run(struct cli *cli, void *args)
 {
     const struct members_args *a = args;
     if (a->watch && (a->cluster || a->names))
-        return cli_usage(cli, "--watch is for the group: leave out %s", a->cluster ? "--cluster" : "--names");
+        return cli_usage(cli, "--watch is for the group: leave out %s; `cairn top` shows the cluster live",
+                         a->cluster ? "--cluster" : "--names");
     int status = cli_connect(cli);
     if (status != CLI_OK)
         return status;
@@ -146,7 +152,7 @@ const struct cli_command cli_members = {
     .summary = "show who is in the node's group, and how they are",
     .text =
         "A group provider finds out which nodes are there and spreads what they say of themselves. The silent are "
-        "listed until they are forgotten. Exits with 5 if a member is silent or suspected, or the node is not in the "
+        "listed until they are forgotten. LOAD is how busy a node's workers are, in thousandths. Exits with 5 if a member is silent or suspected, or the node is not in the "
         "group. The "
         "members of a cluster are up; silent, and expected back; draining, drained (up, and hold nothing); lost, "
         "silent "

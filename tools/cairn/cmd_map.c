@@ -29,6 +29,9 @@ struct map_args {
         CLI_OPT(struct map_args, etcd, "etcd", 'e', CLI_STRING, "URL", NULL,                                           \
                 "the map in this etcd; one with certificates or passwords needs --config")
 
+#define WHOSE_MAP                                                                                                      \
+    "--config FILE names the node whose map is meant, --data DIR its data directory, --etcd URL where a cluster has it"
+
 static int map_start(struct cli *cli, struct cli_node_program *p, const struct map_args *a, const char *action,
                      const char *operand)
 {
@@ -72,7 +75,7 @@ static int store_ask(struct cli *cli, const struct map_args *a, json_t **doc)
     if (a->etcd != NULL)
         cli->hint = "is there an etcd? `etcdctl --endpoints URL endpoint health` asks it; one with certificates or "
                     "passwords needs --config";
-    return cli_node_program_finish(cli, &p, "reading the map");
+    return cli_node_program_finish(cli, &p, "reading the map", WHOSE_MAP);
 }
 
 /* What a node says that runs. */
@@ -117,7 +120,7 @@ static int map_export_run(struct cli *cli, void *args)
         return status;
     while ((n = fread(bytes, 1, sizeof(bytes), p.out)) > 0)
         fwrite(bytes, 1, n, cli->out);
-    status = cli_node_program_finish(cli, &p, "exporting the map");
+    status = cli_node_program_finish(cli, &p, "exporting the map", WHOSE_MAP);
     if (status == CLI_OK && fflush(cli->out) != 0)
         return cli_fail(cli, CAIRN_E_IO, strerror(errno), "writing the map");
     return status;
@@ -142,9 +145,11 @@ const struct cli_command cli_map_export = {
 
 static int map_import_run(struct cli *cli, void *args)
 {
+    static const char cure[] = "FILE is what `cairn map export` wrote, and the map where it is stored (--config FILE, "
+                               "--data DIR, --etcd URL) is empty, or has nothing that FILE has not";
     struct cli_node_program p;
     int status = map_start(cli, &p, args, "--map-import", cli->operands[0]);
-    return status == CLI_OK ? cli_node_program_finish(cli, &p, "importing the map") : status;
+    return status == CLI_OK ? cli_node_program_finish(cli, &p, "importing the map", cure) : status;
 }
 
 const struct cli_command cli_map_import = {
@@ -194,6 +199,11 @@ static void move_say(struct cli *cli, const json_t *done)
     } else {
         fputs("next: start the node\n", cli->out);
     }
+    fputs("before others join\n"
+          "  listen: on an address that they reach; by default it is 127.0.0.1 alone\n"
+          "  key:    they get a copy of this node's, cluster.key in its workspace (or\n"
+          "          auth.key_file), mode 0600, named in auth.key_file of theirs\n",
+          cli->out);
 }
 
 static int map_move_run(struct cli *cli, void *args)
@@ -206,7 +216,7 @@ static int map_move_run(struct cli *cli, void *args)
     if (status != CLI_OK)
         return status;
     json_t *done = json_loadf(p.out, 0, NULL);
-    status = cli_node_program_finish(cli, &p, "moving the map");
+    status = cli_node_program_finish(cli, &p, "moving the map", WHOSE_MAP);
     if (status == CLI_OK && cli->g.json)
         return cli_json(cli, done);
     if (status == CLI_OK)
@@ -251,9 +261,12 @@ const struct cli_command cli_map_move = {
 
 /* ---- log ---- */
 
-/* ": ns/a ns/b and 3 more" */
+/* ": ns/a ns/b and 3 more"; an entry of the cluster's own, which the reason names, tells people nothing. */
 static void keys_say(FILE *to, const json_t *line)
 {
+    const char *first = json_string_value(json_array_get(json_object_get(line, "keys"), 0));
+    if (first != NULL && strncmp(first, "records/", 8) == 0)
+        return;
     const json_t *keys = json_object_get(line, "keys");
     json_int_t n = (json_int_t)json_array_size(keys), all = cli_number_of(line, "nkeys");
     for (json_int_t i = 0; i < n; i++) {
@@ -404,6 +417,10 @@ const struct cli_command cli_map_log = {
         "Two logs by time, each of its newest thousand entries: of what people did (namespaces made and removed, "
         "drains; the author is the user), and of what the cluster made of its slots and nodes (the author is the node "
         "that coordinates). The latter sums up, second by second, how many slots went from whom to whom, and why. "
+        "Of slots: made; taken over (another leads, for who led is silent); handed over (who led has let go); to lead "
+        "(who is to lead next); ready (who leads serves); copying (to who is to hold it); joined (is in sync); left out "
+        "(is in sync no more); dropped (holds it no more); stayed (was to leave: too few were in sync); given up (a "
+        "move); recovered (all were gone, one goes on). "
         "Times are UTC. A running node is asked, unless --config, --data or --etcd say where the map is kept.",
     .opts = log_opts,
     .args_size = sizeof(struct map_args),

@@ -369,6 +369,7 @@ const struct cli_command cli_config_check = {
     .summary = "check a configuration file as a start would",
     .text =
         "Every mistake is reported in one pass, with file, line and column. Nothing is changed and no node is needed. "
+        "Where the map is in etcd, that is asked, too, for at most 5 s, whatever map.timeout says. "
         "That a node which runs has its data and its addresses in use is said, and is no mistake of the file.",
     .examples = (const struct cli_example[]){ { "cairn config check cairn.yaml", "exit 1 if a node would refuse it" },
                                               { NULL, NULL } },

@@ -173,6 +173,9 @@ static int list_run(struct cli *cli, void *args)
             cli_put_line(cli->out, list->namespaces[i].name);
     } else {
         struct cli_table *t = cli_table_new(cli, "namespaces", ns_cols, ARRAY_SIZE(ns_cols));
+        static const char *const spare[] = { "extent", "kv", "embed_bytes", "frontend", "write_once", "group" };
+        for (size_t i = 0; i < ARRAY_SIZE(spare); i++)
+            cli_table_spare(t, spare[i]);
         for (size_t i = 0; i < list->n; i++) {
             char mode[8], created[32];
             struct cli_cell cells[ARRAY_SIZE(ns_cols)];
@@ -196,7 +199,8 @@ const struct cli_command cli_ns_list = {
     .name = "ns list",
     .operands = "",
     .summary = "list the namespaces of the node",
-    .text = "Shows those that you own, may read or may write; an administrator sees all.",
+    .text = "Shows those that you own, may read or may write; an administrator sees all. A terminal that is too narrow "
+            "for all columns shows fewer; `cairn ns show` has them.",
     .opts = list_opts,
     .args_size = sizeof(struct list_args),
     .examples = (const struct cli_example[]){ { "cairn ns list", "show them in a table" },

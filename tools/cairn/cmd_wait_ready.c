@@ -73,7 +73,8 @@ static void __attribute__((format(printf, 2, 3))) add(struct wait *w, const char
     va_end(ap);
 }
 
-/* "of 1024 slots 12 miss replicas, 3 change hands; node n3 is silent"; "" if nothing is amiss. */
+/* "of 1024 slots 12 miss replicas, 3 change hands; node n3 is silent"; "" if nothing is amiss. What no waiting mends
+ * comes first: a narrow terminal shows no more than the beginning. */
 static void say_missing(struct wait *w, const json_t *doc)
 {
     static const char *const counts[][2] = { { "degraded", "miss replicas" },
@@ -81,25 +82,25 @@ static void say_missing(struct wait *w, const json_t *doc)
                                              { "takeover", "change hands" } };
     const json_t *slots = json_object_get(doc, "slots"), *members = json_object_get(doc, "members");
     json_t *too_few = cli_cluster_too_few_nodes(doc);
-    w->text[0] = '\0';
+    bool any = false;
+    snprintf(w->text, sizeof(w->text), "%s", too_few != NULL ? json_string_value(too_few) : "");
     w->too_few_nodes = too_few != NULL;
+    json_decref(too_few);
     for (size_t i = 0; i < ARRAY_SIZE(counts); i++) {
         json_int_t n = cli_number_of(slots, counts[i][0]);
-        if (n > 0 && w->text[0] == '\0')
-            add(w, "of %lld slots %lld %s",
+        if (n > 0 && !any)
+            add(w, "%sof %lld slots %lld %s", w->text[0] != '\0' ? "; " : "",
                 (long long)(cli_number_of(slots, "all") - MAX(cli_number_of(slots, "unused"), 0)), (long long)n,
                 counts[i][1]);
         else if (n > 0)
             add(w, ", %lld %s", (long long)n, counts[i][1]);
+        any |= n > 0;
     }
     for (size_t i = 0; i < json_array_size(members); i++) {
         const json_t *m = json_array_get(members, i);
         if (strcmp(cli_text_of(m, "state"), "silent") == 0)
             add(w, "%snode %s is silent", w->text[0] != '\0' ? "; " : "", cli_text_of(m, "name"));
     }
-    if (too_few != NULL)
-        add(w, "; %s", json_string_value(too_few));
-    json_decref(too_few);
     if (w->text[0] == '\0' && strcmp(cli_cluster_health(doc), "ok") != 0)
         add(w, "slots refuse writes");
     if (w->text[0] == '\0' && w->settled && !cli_cluster_is_settled(doc))

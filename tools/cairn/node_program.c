@@ -13,6 +13,7 @@
 enum {
     COMPLAINT_BYTES_MAX = 4096,
     CAIRND_NO_STORE = 4, /* what it exits with if the map's store does not answer; cairnd(8) */
+    CAIRND_NOT_DONE = 5, /* if the map, or what is to be done with it, is at fault, and not the configuration */
 };
 
 static void program_path(char path[PATH_MAX])
@@ -85,7 +86,7 @@ static char *joined(char *lines)
     return fclose(to) == 0 ? text : NULL;
 }
 
-int cli_node_program_finish(struct cli *cli, struct cli_node_program *p, const char *what)
+int cli_node_program_finish(struct cli *cli, struct cli_node_program *p, const char *what, const char *hint)
 {
     char text[COMPLAINT_BYTES_MAX + 1];
     int status = cli_node_program_end(p);
@@ -100,9 +101,12 @@ int cli_node_program_finish(struct cli *cli, struct cli_node_program *p, const c
             "is etcd running? map.endpoints of the configuration says where; --timeout, how long to wait for it";
     if (status == CAIRND_IN_USE && cli->hint == NULL)
         cli->hint = "stop the node (`systemctl stop cairnd@NAME`, or SIGTERM to cairnd), then give the command again";
-    int rc = status == CAIRND_NO_STORE ? CAIRN_E_UNREACHABLE
-             : status == CAIRND_IN_USE ? CAIRN_E_LOCKED
-                                       : CAIRN_E_CONFIG;
+    if (status == CAIRND_NOT_DONE && cli->hint == NULL)
+        cli->hint = hint;
+    int rc = status == CAIRND_NO_STORE   ? CAIRN_E_UNREACHABLE
+             : status == CAIRND_IN_USE   ? CAIRN_E_LOCKED
+             : status == CAIRND_NOT_DONE ? CAIRN_E_STATE
+                                         : CAIRN_E_CONFIG;
     status = cli_fail(cli, rc, complaint, "%s", what);
     free(complaint);
     return status;

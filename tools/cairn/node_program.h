@@ -20,8 +20,8 @@ struct cli_node_program {
 int cli_node_program_start(struct cli *cli, struct cli_node_program *p, const char *const *argv, bool together);
 /** Waits for it, after its output was read; its exit status, 255 if it had none. */
 int cli_node_program_end(struct cli_node_program *p);
-/** As end(); a failure is reported with what the program said. An exit code: CLI_UNREACHABLE if it found the map's
- * store silent. */
-int cli_node_program_finish(struct cli *cli, struct cli_node_program *p, const char *what);
+/** As end(); a failure is reported with what the program said, and with @hint (cli->hint, if there is one) where neither
+ * the configuration is at fault nor the map's store silent: then the exit code is CLI_UNREACHABLE. */
+int cli_node_program_finish(struct cli *cli, struct cli_node_program *p, const char *what, const char *hint);
 
 #endif

@@ -124,15 +124,16 @@ static void draw_slots(struct view *v, const json_t *slots)
 
 static void draw_moves(struct view *v, const json_t *moves)
 {
-    char text[256], now[CLI_UNIT_BYTES + 8], left[CLI_UNIT_BYTES + 8], unit[CLI_UNIT_BYTES] = "time unknown";
+    char text[256], now[CLI_UNIT_BYTES + 8], left[CLI_UNIT_BYTES + 8], unit[CLI_UNIT_BYTES], end[CLI_UNIT_BYTES + 8];
     json_int_t n = cli_number_of(moves, "left"), under_way = cli_number_of(moves, "under_way");
     json_int_t left_ms = cli_number_of(moves, "left_ms");
     if (n + under_way == 0)
         return;
+    snprintf(end, sizeof(end), "time left unknown");
     if (left_ms > 0)
-        cli_duration(unit, (uint64_t)left_ms * CAIRN_NS_PER_MS);
-    snprintf(text, sizeof(text), "moves  %s slots now, %s to come, %.1f/s, %s left",
-             cli_count(now, (uint64_t)under_way), cli_count(left, (uint64_t)n), real_of(moves, "per_s"), unit);
+        snprintf(end, sizeof(end), "%s left", cli_duration(unit, (uint64_t)left_ms * CAIRN_NS_PER_MS));
+    snprintf(text, sizeof(text), "moves  %s slots now, %s to come, %.1f/s, %s", cli_count(now, (uint64_t)under_way),
+             cli_count(left, (uint64_t)n), real_of(moves, "per_s"), end);
     line(v, CLI_PLAIN, text);
 }
 

@@ -203,6 +203,7 @@ static void daemon_page(void)
         "\\-\\-check\\-config: nothing is wrong but that something is in use, by a node that runs; "
         "\\-\\-map\\-...: the node that the map is of runs\n"
         ".TP\n4\n\\-\\-map\\-...: where the map is kept does not answer within \\fBmap.timeout\\fR\n"
+        ".TP\n5\n\\-\\-map\\-...: the map, or the document, is not what it has to be for that\n"
         ".SH ENVIRONMENT\n.TP\n\\fBNOTIFY_SOCKET\\fR, \\fBWATCHDOG_USEC\\fR\nwhere the service manager is told that "
         "the "
         "node is ready or stops, needs more time, and that all its workers are alive\n.TP\n\\fBLISTEN_FDS\\fR\n"

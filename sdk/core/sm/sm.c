@@ -262,7 +262,8 @@ uint32_t cairn_sm_set_census(struct cairn_sm_set *set, struct cairn_sm_census *r
         }
         rows[i].count[sm->state]++;
         rows[i].oldest_ns[sm->state] = MAX(rows[i].oldest_ns[sm->state], age);
-        if (sm->kind->stuck_ms != 0 && age > sm->kind->stuck_ms * CAIRN_NS_PER_MS)
+        if ((sm->kind->states[sm->state].flags & CAIRN_SM_RESTING) == 0 && sm->kind->stuck_ms != 0 &&
+            age > sm->kind->stuck_ms * CAIRN_NS_PER_MS)
             rows[i].stuck++;
     }
     return n;

@@ -28,6 +28,7 @@ enum cairn_sm_flags {
     CAIRN_SM_INITIAL = 1, /* exactly one state of a kind */
     CAIRN_SM_FINAL = 2,   /* no way on from here, and the only states in which a machine may end */
     CAIRN_SM_FAILURE = 4, /* reached by cairn_sm_fail(), with sm.rc < 0 */
+    CAIRN_SM_RESTING = 8, /* nothing is under way: no stay here is too long */
 };
 
 enum { CAIRN_SM_STATES_MAX = 32, CAIRN_SM_KINDS_MAX = 64, CAIRN_SM_RING = 1024 };
@@ -45,7 +46,7 @@ struct cairn_sm_kind {
     const struct cairn_sm_state *states;
     uint32_t nstates;
     bool (*invariant)(const struct cairn_sm *sm);
-    uint32_t stuck_ms; /* longer in one state than this is reported as stuck; 0: may wait for ever */
+    uint32_t stuck_ms; /* longer in one state that is not RESTING is reported as stuck; 0: may wait for ever */
 };
 
 /** Embedded in the operation. Read @state and @rc freely; cairn_sm_*() alone writes. */

@@ -61,6 +61,7 @@ struct cairn_cluster_conf {
     uint64_t scrub_bytes_per_s; /* of replicas that are compared; 0: only when that is asked for, as fast as it goes */
     uint64_t scrub_interval_ns; /* rest between two rounds */
     uint64_t copy_bytes_per_s;  /* of slots that are copied from this node; 0: as fast as it goes */
+    bool map_was_empty;         /* before this node claimed it: who was a member before says that something is wrong */
 };
 
 /** For the node: type, interface, handlers, kinds, run, drain, quiesce, stop, status. No schema: the node's section

@@ -278,13 +278,19 @@ void cairn_coordinator_member_stops(struct cairn_coordinator *co, struct cairn_c
 
 /* ---- DRAIN ---- */
 
-/* Of whom @ask speaks; NULL: it is answered. Of several that had the name one is there: who is @lost is another. */
+/* Of whom @ask speaks; NULL: it is answered. Of several that had the name who is @lost is most likely one that is not
+ * there. */
 static struct cairn_member *asked_member(struct cairn_coordinator *co, struct cairn_coordinator_ask *ask, bool lost)
 {
     struct cairn_member *m;
 
     if (!cairn_coordinator__may_serve(co, ask))
         return NULL;
+    for (uint32_t i = 0; i < co->members.n && ask->p.node == 0; i++) {
+        m = co->members.all[i];
+        if (strcmp(m->name, ask->name) == 0) /* it may not have been counted since it got slots, or gave them away */
+            m->holds = cairn_coord_holds(&co->coord, m->p.node);
+    }
     if (ask->p.node != 0)
         m = cairn_members_find(&co->members, ask->p.node);
     else
@@ -294,7 +300,7 @@ static struct cairn_member *asked_member(struct cairn_coordinator *co, struct ca
         return NULL;
     }
     ask->nslots = cairn_coord_holds(&co->coord, m->p.node);
-    m->holds = ask->nslots; /* it may not have been counted since it got them */
+    m->holds = ask->nslots;
     return m;
 }
 
@@ -368,9 +374,10 @@ static int may_lose(struct cairn_coordinator *co, const struct cairn_member *m, 
 
     if (state != CAIRN_WIRE_MEMBER_SILENT && state != CAIRN_WIRE_MEMBER_LOST)
         return cairn_err_set(&ask->err, CAIRN_E_STATE,
-                             "node %s is there: without --lost it is drained, and gives away what it holds; lost is "
-                             "only who stopped, was found dead, or is silent for longer than a lease",
-                             m->name);
+                             "node %s (%016" PRIx64 ") is there, or was until just now: without --lost it is drained, "
+                             "and gives away what it holds; lost is only who stopped, was found dead, or is silent for "
+                             "longer than a lease",
+                             m->name, m->p.node);
     if (ask->alone > 0 && !ask->force)
         return cairn_err_set(
             &ask->err, CAIRN_E_STATE,

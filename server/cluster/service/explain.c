@@ -54,7 +54,7 @@ static uint32_t choice_of(const struct explain *x, uint64_t node)
 static const char *role_of(const struct explain *x, uint64_t node)
 {
     if (x->rec.primary.node == node)
-        return x->rec.state == CAIRN_SLOT_TAKEOVER ? "primary, taking over" : "primary";
+        return x->rec.state == CAIRN_SLOT_TAKEOVER ? "taking over" : "primary";
     if (cairn_slot_names(&x->rec, node))
         return "in sync";
     if (x->rec.move.phase != CAIRN_MOVE_NONE && x->rec.move.target.node == node)

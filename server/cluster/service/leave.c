@@ -33,7 +33,7 @@ struct side_leave {
 
 #define TO(state) CAIRN_SM_TO(LEAVE_##state)
 static const struct cairn_sm_state leave_states[LEAVE_NR] = {
-    [LEAVE_STAYING] = { "STAYING", CAIRN_SM_INITIAL, TO(ASKING) | TO(GONE) },
+    [LEAVE_STAYING] = { "STAYING", CAIRN_SM_INITIAL | CAIRN_SM_RESTING, TO(ASKING) | TO(GONE) },
     [LEAVE_ASKING] = { "ASKING", 0, TO(PAUSING) | TO(SAYING) },
     [LEAVE_PAUSING] = { "PAUSING", 0, TO(ASKING) },
     [LEAVE_SAYING] = { "SAYING", 0, TO(GONE) },

@@ -87,14 +87,26 @@ bool cairn_members_catch_up(const struct cairn_members *t, const struct cairn_sl
     return false;
 }
 
-/* Of those that had the name, one that is heard, or that is not; or one of them. */
+/* How likely it is meant, of several that had the name. Of those that are not there who is expected back comes before who
+ * is lost; and who is lost, or was drained and left, and holds nothing is of no use to anybody. */
+static uint32_t rank(const struct cairn_member *m, bool heard)
+{
+    if (cairn_member_is_heard(m))
+        return heard ? 5 : 2;
+    if (m->holds == 0 && (m->state == CAIRN_WIRE_MEMBER_LOST || m->p.draining))
+        return 1;
+    return m->state == CAIRN_WIRE_MEMBER_LOST ? 3 : 4;
+}
+
 static struct cairn_member *named(const struct cairn_members *t, const char *name, bool heard)
 {
     struct cairn_member *found = NULL;
 
     for (uint32_t i = 0; i < t->n; i++) {
-        if (strcmp(t->all[i]->name, name) == 0 && (found == NULL || cairn_member_is_heard(found) != heard))
-            found = t->all[i];
+        struct cairn_member *m = t->all[i];
+
+        if (strcmp(m->name, name) == 0 && (found == NULL || rank(m, heard) > rank(found, heard)))
+            found = m;
     }
     return found;
 }

@@ -43,8 +43,9 @@ void cairn_members_fini(struct cairn_members *t);
 struct cairn_member *cairn_members_find(const struct cairn_members *t, uint64_t node);
 /** Of those that had the name, the one that lives; or one of them. NULL: none had it. */
 struct cairn_member *cairn_members_named(const struct cairn_members *t, const char *name);
-/** Whom a person calls @text: by name, then one that is @heard (or is not) if there is one; or else by id, as status
- * prints it. NULL: nobody. */
+/** Whom a person calls @text: by name, or else by id, as status prints it. Of several of the name one that is @heard, or
+ * is not: then who is silent, or lost and still holds slots, before who is heard, and that one before who is lost and
+ * holds none (`holds` is to be up to date). NULL: nobody. */
 struct cairn_member *cairn_members_called(const struct cairn_members *t, const char *text, bool heard);
 /** The member @node, made if there is none. CAIRN_E_NOMEM, CAIRN_E_LIMIT. */
 int cairn_members_add(struct cairn_members *t, uint64_t node, struct cairn_member **out);

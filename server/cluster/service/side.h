@@ -46,11 +46,11 @@ struct side_worker {
     uint64_t room_look_ns;    /* when to look again whether there is room for new data */
     uint64_t room_bytes;      /* that came since the last look */
     bool has_no_room;
-    const struct cairn_rpc_target *extent;   /* where regions of large values are; NULL: there is none */
-    struct cluster_fetches fetches;          /* of regions that are about to be named here */
-    struct cairn_link holds;                 /* who waits for some of them: fetch_asked.c */
-    struct side_scrub *scrub;      /* NULL: there are no slots */
-    struct cairn_link scrub_served; /* what others are being told of what is here: scrub_serve.c */
+    const struct cairn_rpc_target *extent; /* where regions of large values are; NULL: there is none */
+    struct cluster_fetches fetches;        /* of regions that are about to be named here */
+    struct cairn_link holds;               /* who waits for some of them: fetch_asked.c */
+    struct side_scrub *scrub;              /* NULL: there are no slots */
+    struct cairn_link scrub_served;        /* what others are being told of what is here: scrub_serve.c */
     uint32_t nscrub_served;
     struct cairn_coord_log *logs; /* for REGISTER */
     uint32_t nlogs;
@@ -77,13 +77,14 @@ struct cairn_cluster_side {
     atomic_bool failed, hurry;           /* hurry: a heartbeat is asked for already */
     atomic_bool failing;                 /* why is being written, by whoever set this; then failed is set */
     char why[CAIRN_ERR_TEXT_MAX];
-    atomic_uint left;                    /* workers that are stopping */
-    struct round *last;                  /* of all workers: of the stop, which may find no memory */
+    atomic_uint left;   /* workers that are stopping */
+    struct round *last; /* of all workers: of the stop, which may find no memory */
     struct side_life *life;
     struct side_leave *leave;
     uint64_t process;
-    struct cluster_pace pace; /* of copies that go out */
-    struct cluster_askers askers; /* of pages of the map */
+    bool was_member;                                    /* an earlier process of this data directory was */
+    struct cluster_pace pace;                           /* of copies that go out */
+    struct cluster_askers askers;                       /* of pages of the map */
     atomic_uint_fast64_t mail_refused, mail_refused_ns; /* of a form that is not known; and when the last came */
     atomic_uint_fast64_t mail_forms[SIDE_FORMS_MAX];    /* of whom that was said: name and form; 0: a free place */
     struct scrub_report *scrub_report;

@@ -28,6 +28,7 @@ static int process_raise(struct cairn_cluster *c, const char *dir, struct cairn_
         (size_t)snprintf(fresh, sizeof(fresh), "%s/process.new", dir) >= sizeof(fresh))
         return cairn_err_set(err, CAIRN_E_INVAL, "%s: the path is too long", dir);
     fd = open(path, O_RDONLY | O_CLOEXEC);
+    c->side->was_member = fd >= 0;
     if (fd >= 0) {
         n = read(fd, text, sizeof(text) - 1);
         close(fd);

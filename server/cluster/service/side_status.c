@@ -92,6 +92,17 @@ static void tell_lease(struct cairn_cluster *c, json_t *to)
     tell_problem(to, "degraded", text);
 }
 
+/* It may be the map of nobody, at a wrong place, or one that was lost; who wants neither undone starts the node again,
+ * and then the map is his. */
+static void tell_new_map(const struct cairn_cluster *c, json_t *to)
+{
+    if (c->conf.map_was_empty && c->side->was_member)
+        tell_problem(to, "degraded",
+                     "the map was empty when this node started, which was in a cluster before: are map.endpoints and "
+                     "map.prefix right? What etcd lost `cairn map import` puts back, before nodes start; if a new map "
+                     "is meant, start this node once more");
+}
+
 static void tell_room(const struct cairn_cluster *c, json_t *to)
 {
     bool stuck = false;
@@ -176,6 +187,7 @@ void cairn_cluster__side_status(struct cairn_cluster *c, json_t *to)
 
     cluster_regions_count(&c->side->regions, &pins);
     tell_end(c, to);
+    tell_new_map(c, to);
     tell_room(c, to);
     if (pins.full)
         tell_problem(to, "degraded",

@@ -7,7 +7,7 @@
 enum { NEXT_MAX = 3, BESIDE_BYTES_MAX = 16 << 10 };
 
 static const struct cairn_sm_state writes_states[CAIRN_WRITES_NR] = {
-    [CAIRN_WRITES_IDLE] = { "IDLE", CAIRN_SM_INITIAL,
+    [CAIRN_WRITES_IDLE] = { "IDLE", CAIRN_SM_INITIAL | CAIRN_SM_RESTING,
                             CAIRN_SM_TO(CAIRN_WRITES_WRITING) | CAIRN_SM_TO(CAIRN_WRITES_ENDED) },
     [CAIRN_WRITES_WRITING] = { "WRITING", 0,
                                CAIRN_SM_TO(CAIRN_WRITES_IDLE) | CAIRN_SM_TO(CAIRN_WRITES_CHECKING) |

@@ -145,6 +145,33 @@ static void unix_sockets_of_other_machines_are_no_way_to_a_node(void **state)
     }
 }
 
+/* Of several that had the name the one that is meant, as the coordinator chooses it. */
+static void who_is_called_is_found(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *a, *b; /* state, slots */
+        int as, bs;
+        bool away;
+        const char *expected;
+    } cases[] = {
+        { "lost", "silent", 0, 9, true, "b" }, { "silent", "lost", 9, 0, true, "a" },
+        { "lost", "up", 0, 9, true, "b" },     { "up", "lost", 9, 0, true, "a" },
+        { "lost", "up", 3, 9, true, "a" },     { "lost", "up", 3, 9, false, "b" },
+        { "left", "up", 0, 9, true, "b" },     { "lost", "silent", 0, 9, false, "b" },
+    };
+    for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
+        json_t *doc = json_pack("{s:[{s:s, s:s, s:s, s:i}, {s:s, s:s, s:s, s:i}]}", "members", "name", "n", "node", "a",
+                                "state", cases[i].a, "slots", cases[i].as, "name", "n", "node", "b", "state",
+                                cases[i].b, "slots", cases[i].bs);
+
+        assert_string_equal(cli_text_of(cli_cluster_member(doc, "n", cases[i].away), "node"), cases[i].expected);
+        assert_string_equal(cli_text_of(cli_cluster_member(doc, "a", cases[i].away), "node"), "a");
+        assert_null(cli_cluster_member(doc, "c", cases[i].away));
+        json_decref(doc);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -154,6 +181,7 @@ int main(void)
         cmocka_unit_test(what_is_unused_is_no_trouble),
         cmocka_unit_test(replicas_without_nodes_are_told_apart),
         cmocka_unit_test(unix_sockets_of_other_machines_are_no_way_to_a_node),
+        cmocka_unit_test(who_is_called_is_found),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -245,6 +245,8 @@ static void only_what_is_amiss_with_slots_is_said(void **state)
         "{\"cluster\": {\"slots\": {\"all\": 1024}, \"moves\": {\"under_way\": 8, \"left\": 49, \"per_s\": 9.5,"
         " \"left_ms\": 6000}}}",
         "slots  1,024, all have all their replicas\nmoves  8 slots now, 49 to come, 9.5/s, 6.00 s left\n");
+    assert_shows("{\"cluster\": {\"slots\": {\"all\": 1024}, \"moves\": {\"under_way\": 0, \"left\": 49}}}",
+                 "slots  1,024, all have all their replicas\nmoves  0 slots now, 49 to come, 0.0/s, time left unknown\n");
 }
 
 /* Whatever nodes say of themselves: lines that fit, of characters that do nothing to a terminal. */

@@ -118,6 +118,21 @@ static void who_is_called_is_found(void **state)
     assert_int_equal(cairn_members_called(&t, "n5", true)->p.node, 5); /* if there is none */
     assert_int_equal(cairn_members_called(&t, "0000000000000002", false)->p.node, 2);
     assert_null(cairn_members_called(&t, "2", false));
+
+    /* Who is lost and holds nothing is not meant as long as there is another. */
+    for (uint64_t node = 1; node <= 4; node++)
+        cairn_members_find(&t, node)->state = CAIRN_WIRE_MEMBER_LOST;
+    cairn_members_find(&t, 3)->state = CAIRN_WIRE_MEMBER_UP;
+    assert_int_equal(cairn_members_called(&t, "n1", false)->p.node, 3);
+    assert_int_equal(cairn_members_called(&t, "n1", true)->p.node, 3);
+    cairn_members_find(&t, 2)->holds = 7;
+    assert_int_equal(cairn_members_called(&t, "n1", false)->p.node, 2);
+    assert_int_equal(cairn_members_called(&t, "n1", true)->p.node, 3);
+    cairn_members_find(&t, 3)->state = CAIRN_WIRE_MEMBER_SILENT;
+    assert_int_equal(cairn_members_called(&t, "n1", false)->p.node, 3);
+    assert_int_equal(cairn_members_called(&t, "n1", true)->p.node, 3);
+    cairn_members_find(&t, 3)->p.draining = true; /* it has left */
+    assert_int_equal(cairn_members_called(&t, "n1", false)->p.node, 2);
     cairn_members_fini(&t);
 }
 

@@ -2,6 +2,7 @@
  * the tables say. */
 #include "server/cluster/service/fetch.h"
 #include "server/cluster/service/scrub.h"
+#include "server/cluster/service/writes.h"
 #include "tests/lib/drawing.h"
 
 #include <setjmp.h>
@@ -33,9 +34,20 @@ static void drawings_agree_with_tables(void **state)
     assert_int_equal(bad, 0);
 }
 
+/* They live as long as the node, and have nothing to do for most of the time: `cairn machines` calls none of that stuck. */
+static void who_waits_for_work_rests(void **state)
+{
+    (void)state;
+    assert_true((side_leave_kind.states[0].flags & CAIRN_SM_RESTING) != 0);
+    assert_true((cairn_writes_kind.states[CAIRN_WRITES_IDLE].flags & CAIRN_SM_RESTING) != 0);
+    for (uint32_t i = 1; i < CAIRN_WRITES_NR; i++)
+        assert_true((cairn_writes_kind.states[i].flags & CAIRN_SM_RESTING) == 0);
+}
+
 int main(void)
 {
-    const struct CMUnitTest tests[] = { cmocka_unit_test(drawings_agree_with_tables) };
+    const struct CMUnitTest tests[] = { cmocka_unit_test(drawings_agree_with_tables),
+                                        cmocka_unit_test(who_waits_for_work_rests) };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -128,6 +128,35 @@ static void the_census_counts_and_finds_the_stuck(void **state)
     }
 }
 
+/* Where nothing is under way no stay is too long; elsewhere in the same kind one is. */
+static void who_rests_is_not_stuck(void **state)
+{
+    static const struct cairn_sm_state states[S_NR] = {
+        [S_ALLOC] = { "IDLE", CAIRN_SM_INITIAL | CAIRN_SM_RESTING, CAIRN_SM_TO(S_PULL) | CAIRN_SM_TO(S_FAILED) },
+        [S_PULL] = { "PULL", 0, CAIRN_SM_TO(S_DONE) | CAIRN_SM_TO(S_FAILED) },
+        [S_DONE] = { "DONE", CAIRN_SM_FINAL, 0 },
+        [S_FAILED] = { "FAILED", CAIRN_SM_FINAL | CAIRN_SM_FAILURE, 0 },
+    };
+    static const struct cairn_sm_kind kind = { "rests", states, S_NR, op_invariant, 1000 };
+    struct fixture *fx = *state;
+    struct op ops[2] = { 0 };
+    struct cairn_sm_census row;
+
+    for (int i = 0; i < 2; i++)
+        cairn_sm_init(&ops[i].sm, &kind, &fx->set);
+    at(fx, 5000);
+    assert_int_equal(cairn_sm_set_census(&fx->set, &row, 1), 1);
+    assert_int_equal(row.stuck, 0);
+    cairn_sm_move(&ops[1].sm, S_PULL);
+    at(fx, 6500);
+    assert_int_equal(cairn_sm_set_census(&fx->set, &row, 1), 1);
+    assert_int_equal(row.stuck, 1);
+    for (int i = 0; i < 2; i++) {
+        cairn_sm_fail(&ops[i].sm, S_FAILED, CAIRN_E_CANCELED);
+        cairn_sm_fini(&ops[i].sm);
+    }
+}
+
 /* Runs @crime in a child and tells whether it was stopped by an assertion that says @text. */
 static bool is_stopped(struct fixture *fx, void (*crime)(struct fixture *fx), const char *text)
 {
@@ -217,6 +246,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(a_life_leaves_its_trace, setup, teardown),
         cmocka_unit_test_setup_teardown(the_census_counts_and_finds_the_stuck, setup, teardown),
+        cmocka_unit_test_setup_teardown(who_rests_is_not_stuck, setup, teardown),
         cmocka_unit_test_setup_teardown(mistakes_are_stopped, setup, teardown),
         cmocka_unit_test(bad_tables_are_named),
     };
