@@ -161,8 +161,14 @@ static void lookup_end(struct route_member *m)
 /* Its names, unless they are looked up already, or were not known a moment ago. */
 static void lookup_begin(struct route_member *m, const char *names[], uint32_t nnames)
 {
-    if (m->lookup == NULL && nnames > 0 && routing_now(m->routing) >= m->look_again_ns)
-        m->lookup = cairn_lookup_start(names, nnames);
+    struct route_members *all = &m->routing->members;
+
+    if (m->lookup != NULL || nnames == 0 || routing_now(m->routing) < m->look_again_ns)
+        return;
+    if (all->lookups == NULL)
+        all->lookups = cairn_lookups_new();
+    if (all->lookups != NULL)
+        m->lookup = cairn_lookup_start(all->lookups, names, nnames);
 }
 
 /* What its names lead to, as far as that is known by now. */
@@ -360,5 +366,6 @@ void route_members_fini(struct cairn_routing *r)
         cairn_sm_fini(&all->all[i]->sm);
         free(all->all[i]);
     }
+    cairn_lookups_free(all->lookups);
     free(all->all);
 }

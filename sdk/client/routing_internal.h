@@ -37,6 +37,7 @@ struct route_members {
     uint64_t idle_ns;
     struct cairn_link idle;
     struct cairn_timer timer;
+    struct cairn_lookups *lookups; /* NULL: there was none yet */
 };
 
 void route_members_init(struct cairn_routing *r);

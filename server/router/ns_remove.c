@@ -2,8 +2,8 @@
  *
  *   CHECK ---> CLOSE ---> LOOK ---> STORE ---> WALK ---> RECLAIM ---> DROP ---> SPREAD ---> DONE
  *   RECLAIM ---> WALK
- *   CLOSE may also go to STORE; STORE and WALK to DROP; LOOK and STORE to REOPEN,
- *   LOOK to UNNOTE and that to REOPEN, UNNOTE and STORE to LOOK; CHECK and REOPEN to FAILED.
+ *   CLOSE may also go to STORE; STORE and WALK to DROP; LOOK to UNNOTE; LOOK, UNNOTE and STORE to REOPEN;
+ *   UNNOTE and STORE to LOOK; CHECK and REOPEN to FAILED.
  *
  * CHECK    nothing has happened.
  * CLOSE    the workers are being told to take no more operations; each answers when its last one has ended.

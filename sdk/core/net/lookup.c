@@ -10,17 +10,39 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { THREADS_MAX = 16 };
-
-static atomic_uint running; /* threads, those included for which nobody waits any more */
+struct cairn_lookups {
+    atomic_uint users; /* whose they are, and each thread */
+};
 
 struct cairn_lookup {
+    struct cairn_lookups *all; /* the thread's */
     atomic_uint users;
     atomic_bool over; /* then @found is there, and stays */
     uint32_t n, nfound;
     struct cairn_addr found[CAIRN_LOOKUP_MAX];
     char *texts[CAIRN_LOOKUP_MAX];
 };
+
+static void put_all(struct cairn_lookups *all)
+{
+    if (atomic_fetch_sub(&all->users, 1) == 1)
+        free(all);
+}
+
+struct cairn_lookups *cairn_lookups_new(void)
+{
+    struct cairn_lookups *all = calloc(1, sizeof(*all));
+
+    if (all != NULL)
+        atomic_store(&all->users, 1);
+    return all;
+}
+
+void cairn_lookups_free(struct cairn_lookups *all)
+{
+    if (all != NULL)
+        put_all(all);
+}
 
 static void put(struct cairn_lookup *l)
 {
@@ -34,12 +56,13 @@ static void put(struct cairn_lookup *l)
 static void *look(void *arg)
 {
     struct cairn_lookup *l = arg;
+    struct cairn_lookups *all = l->all;
 
     for (uint32_t i = 0; i < l->n && atomic_load(&l->users) > 1; i++)
         l->nfound += cairn_addr_parse(l->texts[i], &l->found[l->nfound], NULL) == 0;
     atomic_store(&l->over, true);
     put(l);
-    atomic_fetch_sub(&running, 1);
+    put_all(all);
     return NULL;
 }
 
@@ -62,18 +85,19 @@ static int start_thread(struct cairn_lookup *l)
     return e;
 }
 
-struct cairn_lookup *cairn_lookup_start(const char *const texts[], uint32_t n)
+struct cairn_lookup *cairn_lookup_start(struct cairn_lookups *all, const char *const texts[], uint32_t n)
 {
     struct cairn_lookup *l = NULL;
     bool whole = true;
 
     CAIRN_ASSERT(n <= CAIRN_LOOKUP_MAX);
-    if (atomic_fetch_add(&running, 1) < THREADS_MAX)
+    if (atomic_fetch_add(&all->users, 1) <= CAIRN_LOOKUP_THREADS_MAX)
         l = calloc(1, sizeof(*l));
     if (l == NULL) {
-        atomic_fetch_sub(&running, 1);
+        put_all(all);
         return NULL;
     }
+    l->all = all;
     for (l->n = 0; l->n < n; l->n++) {
         l->texts[l->n] = strdup(texts[l->n]);
         whole &= l->texts[l->n] != NULL;
@@ -83,7 +107,7 @@ struct cairn_lookup *cairn_lookup_start(const char *const texts[], uint32_t n)
         return l;
     put(l);
     put(l);
-    atomic_fetch_sub(&running, 1);
+    put_all(all);
     return NULL;
 }
 

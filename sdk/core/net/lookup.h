@@ -7,13 +7,20 @@
 
 #include <stdint.h>
 
-enum { CAIRN_LOOKUP_MAX = 4 };
+enum { CAIRN_LOOKUP_MAX = 4, CAIRN_LOOKUP_THREADS_MAX = 16 };
+
+/** Lookups of one user, of which CAIRN_LOOKUP_THREADS_MAX are under way at a time, those included for which it does not
+ * wait any more. NULL: no memory. */
+struct cairn_lookups;
+struct cairn_lookups *cairn_lookups_new(void);
+/** NULL: nothing. Threads that are still at it go on for themselves. */
+void cairn_lookups_free(struct cairn_lookups *all);
 
 struct cairn_lookup;
 
 /** Begins to look up @n addresses, at most CAIRN_LOOKUP_MAX, which are copied. NULL: not now: so many
  * are under way, or there is no memory or no thread. */
-struct cairn_lookup *cairn_lookup_start(const char *const texts[], uint32_t n);
+struct cairn_lookup *cairn_lookup_start(struct cairn_lookups *all, const char *const texts[], uint32_t n);
 /** True: it is over, and those that are known are in @found, of CAIRN_LOOKUP_MAX, *@nfound of them, in order. Nobody is
  * told: whoever waits looks from time to time. */
 bool cairn_lookup_is_over(const struct cairn_lookup *l, struct cairn_addr *found, uint32_t *nfound);
