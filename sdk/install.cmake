@@ -11,7 +11,8 @@ set_target_properties(libcairn PROPERTIES OUTPUT_NAME cairn EXPORT_NAME cairn
                                           VERSION ${PROJECT_VERSION} SOVERSION ${PROJECT_VERSION_MAJOR}
                                           LINK_DEPENDS ${CMAKE_CURRENT_SOURCE_DIR}/libcairn.map)
 target_link_options(libcairn PRIVATE -Wl,--version-script=${CMAKE_CURRENT_SOURCE_DIR}/libcairn.map
-                                     -Wl,--no-undefined -Wl,--as-needed)
+                                     -Wl,--no-undefined -Wl,--as-needed
+                                     -Wl,-z,nodelete) # a lookup of names may outlive cairn_close()
 
 include(CMakePackageConfigHelpers)
 file(GLOB public_headers CONFIGURE_DEPENDS ${CMAKE_CURRENT_SOURCE_DIR}/include/cairn/*.h

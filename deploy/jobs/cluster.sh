@@ -229,7 +229,10 @@ cluster_begin() {
     done
     [ -z "$keep" ] || await_kept
     ready=1
-    [ ${#exports[@]} = 0 ] || unwritten=1 # until it is
+    if [ ${#exports[@]} -gt 0 ]; then # members see it even where a signal comes to all processes of the job at once
+        [ -n "$keep" ] || touch "$control/data-stays" || fail "nothing can be written in $control"
+        unwritten=1 # until it is
+    fi
     remember
     say "ready: nodes $nodes, members of etcd $etcds"
 }
@@ -293,7 +296,8 @@ watch() {
     trap - EXIT
     trap '' INT TERM HUP
     set +e
-    while read -r _ _ _ parent _ <"/proc/$BASHPID/stat" && [ "$parent" = $$ ]; do
+    while :; do
+        if read -r _ _ _ parent _ <"/proc/$BASHPID/stat" && [ "$parent" != $$ ]; then break; fi
         # shellcheck source=/dev/null
         . "$control/state"
         for i in "${!runners[@]}"; do
@@ -338,7 +342,6 @@ cluster_end() {
         end_of 20 "$child_group" || kill -KILL -- "$child_group" 2>/dev/null
     fi
     if [ -n "$begun" ]; then
-        [ -z "$unwritten" ] || [ -n "$keep" ] || touch "$control/data-stays"
         touch "$control/stop"
         if [ ${#runners[@]} -gt 0 ] && ! end_of 45 "${runners[@]}"; then
             kill -TERM "${runners[@]}" 2>/dev/null
@@ -413,6 +416,11 @@ cluster_main() {
     for pair in "${exports[@]}"; do
         export_all "${pair%%=*}" "${pair#*=}" || failures=1
     done
-    if [ -n "$failures" ]; then [ "$rc" != 0 ] || rc=1; else unwritten=''; fi
+    if [ -n "$failures" ]; then
+        [ "$rc" != 0 ] || rc=1
+    else
+        unwritten=''
+        rm -f "$control/data-stays"
+    fi
     exit "$rc"
 }

@@ -82,7 +82,10 @@ static void flag_on_stored(struct cairn_map_op *op)
         return;
     if (op->rc != 0) {
         o->err = op->err;
-        flag_fail(o, op->rc == CAIRN_E_STATE || op->rc == CAIRN_E_UNKNOWN ? CAIRN_E_BUSY : op->rc);
+        /* We can be reached, and who asked may ask again. */
+        flag_fail(o, op->rc == CAIRN_E_STATE || op->rc == CAIRN_E_UNKNOWN || op->rc == CAIRN_E_UNREACHABLE
+                         ? CAIRN_E_BUSY
+                         : op->rc);
         return;
     }
     o->home->changed = op->revision;

@@ -308,17 +308,19 @@ static void remove_on_stored(struct cairn_map_op *op)
 {
     struct router_order *o = op->arg;
 
-    if (op->rc != 0) {
+    /* Perhaps it is gone: who stores something here notes it first, which is refused then. */
+    o->unnoted = op->rc == CAIRN_E_UNKNOWN && !o->home->clustered;
+    if (op->rc != 0)
         remove_not_written(o, op);
-    } else {
+    else
         remove_all(o);
-    }
 }
 
 /* @from: the revision of the record that says that it may go. */
 static void remove_store(struct router_order *o, uint64_t from)
 {
     cairn_sm_move(&o->sm, REMOVE_STORE);
+    o->quiet = false;
     if (o->follows) {
         remove_all(o);
         return;
@@ -368,7 +370,7 @@ static void remove_look_around(struct router_order *o)
     else if (rc == 0)
         rc = cairn_err_set(&o->err, CAIRN_E_NOTEMPTY,
                            "nothing of it is here, but which other nodes hold something is not known: the map was put "
-                           "back, or comes from elsewhere");
+                           "back, comes from elsewhere, or an older version made it");
     if (rc == CAIRN_E_NOTEMPTY && h.here && h.others > 0 &&
         router_ns_edit(o->router, o->home, ROUTER_HOLDS_NOT, &value, &len, &from) == 0) {
         o->quiet = true;
@@ -429,8 +431,8 @@ static void remove_on_closed(struct router_spread *s)
     }
     if (o->ns.clustered) {
         cairn_sm_move(&o->sm, REMOVE_LOOK);
-        remove_reopen(o, cairn_err_set(&o->err, CAIRN_E_NOTEMPTY,
-                                       "it is spread over a cluster, and may hold something"));
+        remove_reopen(o,
+                      cairn_err_set(&o->err, CAIRN_E_NOTEMPTY, "it is spread over a cluster, and may hold something"));
         return;
     }
     if (o->ns.kv == NULL) {

@@ -340,6 +340,7 @@ void router_op_open_to_store(struct router_op *op, router_step *next)
         return;
     }
     op->noted = next;
+    router_op_look(op); /* else who makes it known that there are large values would wait for us, and we for him */
     router_flag(op, ROUTER_HOLDS, op_on_noted);
 }
 

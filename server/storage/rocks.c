@@ -191,7 +191,6 @@ static void rocks_free(struct cairn_rocks *r)
 {
     for (uint32_t i = 0; i < ARRAY_SIZE(r->write); i++)
         rocksdb_writeoptions_destroy(r->write[i]);
-    rocksdb_writebatch_destroy(r->nothing);
     rocksdb_readoptions_destroy(r->read_memory);
     rocksdb_readoptions_destroy(r->read_disk);
     rocksdb_options_destroy(r->options);
@@ -237,8 +236,6 @@ int cairn_rocks_open(const struct cairn_rocks_conf *conf, struct cairn_rocks **o
         r->write[i] = rocksdb_writeoptions_create();
     rocksdb_writeoptions_disable_WAL(r->write[CAIRN_ROCKS_UNLOGGED], 1);
     rocksdb_writeoptions_set_sync(r->write[CAIRN_ROCKS_SYNCED], 1);
-    r->nothing = rocksdb_writebatch_create();
-    rocksdb_writebatch_delete(r->nothing, "", 0); /* no key is empty */
     r->spare = conf->spare;
     r->only_look = conf->only_look;
     r->db = conf->only_look ? rocksdb_open_for_read_only(r->options, conf->dir, 0, &text)

@@ -14,7 +14,6 @@ struct cairn_rocks {
     rocksdb_cache_t *cache;
     rocksdb_readoptions_t *read_memory, *read_disk;
     rocksdb_writeoptions_t *write[3]; /* by enum cairn_rocks_log */
-    rocksdb_writebatch_t *nothing;    /* changes nothing, and is something in memory */
     const struct cairn_spare *spare;
     uint64_t write_buffer;
     bool only_look;

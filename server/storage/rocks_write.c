@@ -80,9 +80,12 @@ void cairn_rocks_batch_undo(struct cairn_rocks_batch *b)
 
 char *cairn_rocks__remember_something(struct cairn_rocks *r)
 {
+    rocksdb_writebatch_t *nothing = rocksdb_writebatch_create(); /* a write changes it, and there may be others */
     char *text = NULL;
 
-    rocksdb_write(r->db, r->write[CAIRN_ROCKS_UNLOGGED], r->nothing, &text);
+    rocksdb_writebatch_delete(nothing, "", 0); /* no key is empty */
+    rocksdb_write(r->db, r->write[CAIRN_ROCKS_UNLOGGED], nothing, &text);
+    rocksdb_writebatch_destroy(nothing);
     return text;
 }
 

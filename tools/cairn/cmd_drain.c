@@ -126,6 +126,9 @@ static int look(struct drain *d, struct cli_call *call)
         d->is_drained = strcmp(state, "drained") == 0 || strcmp(state, "left") == 0 ||
                         (strcmp(state, "lost") == 0 && left <= d->alone);
         d->is_up = strcmp(state, "up") == 0;
+    } else if (d->id[0] != '\0' && json_array_size(json_object_get(doc, "members")) > 0) {
+        d->is_drained = true; /* it held nothing any more, and was forgotten */
+        d->left = 0;
     }
     json_decref(doc);
     return 0;

@@ -13,7 +13,7 @@ enum { CAIRN_LOOKUP_MAX = 4, CAIRN_LOOKUP_THREADS_MAX = 16 };
  * wait any more. NULL: no memory. */
 struct cairn_lookups;
 struct cairn_lookups *cairn_lookups_new(void);
-/** NULL: nothing. Threads that are still at it go on for themselves. */
+/** NULL: nothing. Threads that are still at it go on for themselves, so the code stays where it is (install.cmake). */
 void cairn_lookups_free(struct cairn_lookups *all);
 
 struct cairn_lookup;

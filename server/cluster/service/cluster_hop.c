@@ -34,7 +34,7 @@ static void hop_on_forwarded(struct cairn_rpc_call *call)
 
     if (call->rc == 0)
         cairn_rpc_reply(h->rq, 0, call->reply, NULL, 0);
-    else if (call->rc == CAIRN_E_MOVED || call->rc == CAIRN_E_UNREACHABLE)
+    else if (call->rc == CAIRN_E_UNREACHABLE) /* whom we took for the coordinator; another one may know better */
         cairn_rpc_reply_err(h->rq, hop_why(h, call->rc), "%s", h->ask.err.text);
     else
         cairn_rpc_reply_err(h->rq, call->rc, "%s", h->ask.err.text);

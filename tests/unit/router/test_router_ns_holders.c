@@ -324,6 +324,49 @@ static void two_at_once(void **state)
     assert_true(holds(HERE) && holds(THERE));
 }
 
+static bool looked;
+
+static void on_look_only(struct world *w, struct cairn_rpc_req *rq)
+{
+    if (rq->target->iface != &cairn_iface_kv || rq->method_no != CAIRN__WIRE__KV_METHOD__KV_LIST)
+        return;
+    w->before = NULL;
+    looked = true;
+}
+
+/* The answer to the erasure of its record is lost, and the store away then: it may be gone, and what is stored here
+ * would go with it when that is heard. */
+static void nothing_is_stored_in_what_may_be_gone(void **state)
+{
+    Cairn__Wire__NsName m = CAIRN__WIRE__NS_NAME__INIT;
+    struct world *w = *state;
+    struct answer a;
+
+    create(w);
+    assert_int_equal(put_one(w, "k"), 0);
+    assert_int_equal(delete_one(w, "k"), 0);
+    settle(w);
+    looked = false;
+    w->before = on_look_only;
+    sim_map_delay(map, 500, 0);
+    m.name = (char *)(uintptr_t) "n";
+    ask_start(w, 1, &a, &root, CAIRN__WIRE__ROUTER_METHOD__ROUTER_NS_REMOVE, &m.base, NULL, 0);
+    WHILE_PATIENT (!looked)
+        turn(w);
+    for (int i = 0; i < 5; i++)
+        turn(w);
+    vtime_run_ms(&v, 600); /* it has arrived, and what is told of it is on its way */
+    sim_map_cut(mine, true);
+    assert_int_equal(wait_for(w, &a), CAIRN_E_UNKNOWN);
+    record_read();
+    assert_null(record_now);
+    settle(w);
+    assert_int_equal(put_one(w, "k"), CAIRN_E_BUSY);
+    sim_map_cut(mine, false);
+    settle(w);
+    assert_int_equal(put_one(w, "k"), CAIRN_E_NOTFOUND);
+}
+
 /* A map from elsewhere, or one that was put back, does not know who holds something. */
 static void not_counted(void **state)
 {
@@ -374,6 +417,7 @@ int main(void)
         HOLDERS(noted_while_it_is_being_removed),
         HOLDERS(two_are_empty_at_once),
         HOLDERS(two_at_once),
+        HOLDERS(nothing_is_stored_in_what_may_be_gone),
         HOLDERS(not_counted),
         HOLDERS(known_after_a_start),
     };
