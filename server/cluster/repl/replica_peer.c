@@ -135,7 +135,7 @@ static uint32_t send_append(struct cairn_replica *r, struct replica_peer *p)
     p->commit_sent = r->commit;
     p->sent_ns = replica_now(r);
     if (p->owes_ns == 0)
-        p->owes_ns = p->sent_ns;
+        p->owes_ns = cairn_replica__look(r);
     cairn_replica__send(r, p->who, &m);
     cairn_replica__timer(r, r->times->resend_ns);
     return m.nentries;
