@@ -72,8 +72,9 @@ void cairn_replica__needs_copy(struct cairn_replica *r, struct replica_peer *p);
 /* Sends what the window allows; with @anyway an APPEND even without entries. */
 void cairn_replica__pump(struct cairn_replica *r, struct replica_peer *p, bool anyway);
 void cairn_replica__pump_all(struct cairn_replica *r);
-/* True if some peer still has to hear or to say something. */
+/* How long peers have been silent is looked at: before that. What time it is. */
 uint64_t cairn_replica__look(struct cairn_replica *r);
+/* True if some peer still has to hear or to say something. */
 bool cairn_replica__peers_tick(struct cairn_replica *r);
 /* Whoever has not heard what is committed will, though no entry comes. */
 void cairn_replica__tell_commit(struct cairn_replica *r);

@@ -133,9 +133,9 @@ static uint32_t send_append(struct cairn_replica *r, struct replica_peer *p)
     m.prev = (struct cairn_at){ .epoch = cairn_slot_log_epoch(&r->log, p->next - 1), .pos = p->next - 1 };
     p->next += m.nentries;
     p->commit_sent = r->commit;
-    p->sent_ns = replica_now(r);
+    p->sent_ns = p->owes_ns == 0 ? cairn_replica__look(r) : replica_now(r);
     if (p->owes_ns == 0)
-        p->owes_ns = cairn_replica__look(r);
+        p->owes_ns = p->sent_ns;
     cairn_replica__send(r, p->who, &m);
     cairn_replica__timer(r, r->times->resend_ns);
     return m.nentries;
