@@ -5,8 +5,7 @@
 #include "providers/kv/kv_ahead.h"
 #include "providers/kv/kv_store_rocksdb.h"
 #include "server/storage/spare.h"
-
-#include <sys/statvfs.h>
+#include "tests/lib/full_disk.h"
 
 enum {
     DURABILITY_MEMORY = CAIRN__WIRE__DURABILITY__DURABILITY_MEMORY,
@@ -283,19 +282,6 @@ static void lists_wait_for_no_write(void **state)
 
 /* ---- on a full disk ---- */
 
-static atomic_bool full_disk;
-
-int __real_statvfs(const char *path, struct statvfs *buf);
-int __wrap_statvfs(const char *path, struct statvfs *buf);
-int __wrap_statvfs(const char *path, struct statvfs *buf)
-{
-    int rc = __real_statvfs(path, buf);
-
-    if (atomic_load(&full_disk))
-        buf->f_bfree = buf->f_bavail = 0;
-    return rc;
-}
-
 /* Until the store's disk is seen as it is. */
 static void set_disk(struct cairn_spare *spare, bool full)
 {
@@ -416,16 +402,11 @@ static void a_decided_database_is_made_on_a_full_disk(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        FX_ROCKSDB(writes_come_behind),
-        FX_ROCKSDB(dropped_is_gone),
-        FX_ROCKSDB(what_is_read_stays),
-        FX_ROCKSDB(a_flush_has_an_end),
-        FX_ROCKSDB(strangers_do_not_pay),
-        FX_ROCKSDB(a_flush_takes_what_was_there),
-        FX_ROCKSDB(lists_wait_for_no_write),
-        FX_ROCKSDB(removals_free_room),
-        FX_ROCKSDB(views_free_room),
-        FX_ROCKSDB(a_decided_database_is_made_on_a_full_disk),
+        FX_ROCKSDB(writes_come_behind),      FX_ROCKSDB(dropped_is_gone),
+        FX_ROCKSDB(what_is_read_stays),      FX_ROCKSDB(a_flush_has_an_end),
+        FX_ROCKSDB(strangers_do_not_pay),    FX_ROCKSDB(a_flush_takes_what_was_there),
+        FX_ROCKSDB(lists_wait_for_no_write), FX_ROCKSDB(removals_free_room),
+        FX_ROCKSDB(views_free_room),         FX_ROCKSDB(a_decided_database_is_made_on_a_full_disk),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

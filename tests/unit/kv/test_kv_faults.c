@@ -3,12 +3,12 @@
 #include "server/storage/rocks.h"
 #include "server/storage/spare.h"
 #include "tests/lib/disk_faults.h"
+#include "tests/lib/full_disk.h"
 #include "tests/lib/patience.h"
 #include "tests/unit/kv/kv_fixture.h"
 
 #include <errno.h>
 #include <glob.h>
-#include <sys/statvfs.h>
 
 enum { BUFFERED = 0, SYNC = 1, MEMORY = 2 };
 
@@ -212,19 +212,6 @@ static void no_sync_is_believed_after_one_that_failed(void **state)
         cairn_rocks_batch_free(b);
         cairn_rocks_close(r);
     }
-}
-
-static atomic_bool full_disk;
-
-int __real_statvfs(const char *path, struct statvfs *buf);
-int __wrap_statvfs(const char *path, struct statvfs *buf);
-int __wrap_statvfs(const char *path, struct statvfs *buf)
-{
-    int rc = __real_statvfs(path, buf);
-
-    if (atomic_load(&full_disk))
-        buf->f_bfree = buf->f_bavail = 0;
-    return rc;
 }
 
 /* What lies in memory before an append to the log fails, and may or may not have filled it. */
