@@ -83,6 +83,15 @@ static void create(struct world *w)
     assert_int_equal(wait_for(w, &a), 0);
 }
 
+/* This node is noted in it, and has nothing of it. */
+static void create_empty_holder(struct world *w)
+{
+    create(w);
+    assert_int_equal(put_one(w, "k"), 0);
+    assert_int_equal(delete_one(w, "k"), 0);
+    settle(w);
+}
+
 /* ---- the record, as the others see it ---- */
 
 static Cairn__Wire__NamespaceRecord *record_now;
@@ -197,10 +206,7 @@ static void what_another_holds_is_not_removed(void **state)
 {
     struct world *w = *state;
 
-    create(w);
-    assert_int_equal(put_one(w, "k"), 0);
-    assert_int_equal(delete_one(w, "k"), 0);
-    settle(w);
+    create_empty_holder(w);
     there_holds(true);
     vtime_run_ms(&v, 100);
     assert_int_equal(remove_it(w, false), CAIRN_E_NOTEMPTY);
@@ -298,10 +304,7 @@ static void two_are_empty_at_once(void **state)
 {
     struct world *w = *state;
 
-    create(w);
-    assert_int_equal(put_one(w, "k"), 0);
-    assert_int_equal(delete_one(w, "k"), 0);
-    settle(w);
+    create_empty_holder(w);
     there_holds(true);
     vtime_run_ms(&v, 100);
     there_holds_it = false;
@@ -342,10 +345,7 @@ static void nothing_is_stored_in_what_may_be_gone(void **state)
     struct world *w = *state;
     struct answer a;
 
-    create(w);
-    assert_int_equal(put_one(w, "k"), 0);
-    assert_int_equal(delete_one(w, "k"), 0);
-    settle(w);
+    create_empty_holder(w);
     looked = false;
     w->before = on_look_only;
     sim_map_delay(map, 500, 0);
