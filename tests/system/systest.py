@@ -12,6 +12,7 @@ import json
 import os
 import pty
 import random
+import re
 import select
 import shutil
 import signal
@@ -31,6 +32,9 @@ CAIRND = os.path.join(BUILD, "bin", "cairnd")
 # Sanitizers make everything slower; a deadline is there to end a hang, not to measure.
 DEADLINE_S = 120
 SHOWN = 8000  # of the end of a log, where a test has failed
+# Where a thread waits for work: nothing to learn from it.
+IDLE = {"committer_wait", "pool_thread", "epoll_wait", "__GI___sigwait", "rocksdb::ThreadPoolImpl::Impl::BGThread",
+        "rocksdb::Timer::Run"}
 
 OK, FAILED, USAGE, UNREACHABLE, DENIED, DEGRADED, TIMEOUT = range(7)
 SANITIZER = 99  # tests/run sees to that
@@ -186,7 +190,10 @@ class Node:
         if self.process is None or self.process.poll() is not None or shutil.which("gdb") is None:
             return ""
         told = run("gdb", "--batch", "-p", str(self.process.pid), "-ex", "thread apply all backtrace 16", timeout=60)
-        return "".join(line for line in told.out.splitlines(True) if line.startswith(("Thread", "#")))
+        threads = re.split(r"(?m)^(?=Thread )", told.out)[1:]
+        frames = [re.findall(r"(?m)^#\d+ +(?:0x\w+ in )?(.+?) \(.*?(?: at (\S+))?$", t) for t in threads]
+        return "".join("thread: %s\n" % " < ".join(" ".join(f).strip() for f in of) for of in frames
+                       if not any(name.partition("(")[0] in IDLE for name, _ in of))
 
     def log(self):
         with open(self.log_path, errors="replace") as f:
