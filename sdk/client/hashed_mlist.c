@@ -106,13 +106,22 @@ static void list_answered(struct cairn_call *call)
     cairn__call_finish(call, rc);
 }
 
+static bool list_wants(const struct list_node *node)
+{
+    return node->led != node->told || node->led_sum != node->told_sum;
+}
+
 static void list_took(struct spread *x, struct spread_child *child, int rc)
 {
     struct list *l = list_of(x);
     const struct list_node *node = &l->nodes[child->place];
+    char text[CAIRN_ERR_TEXT_MAX];
 
-    if (rc == 0 && (node->told != node->led || node->told_sum != node->led_sum))
-        cairn__route_refresh(x->parent->c, child->place); /* it, or we, have an older map */
+    if (rc == 0 && list_wants(node)) { /* it, or we, have an older map */
+        cairn__route_refresh(x->parent->c, child->place);
+        snprintf(text, sizeof(text), "it leads %u slots, not the %u that the map names", node->told, node->led);
+        cairn__spread_refused(x, child, node->told != node->led ? text : "it leads other slots than the map names");
+    }
     if (rc == 0 || cairn__route_is_passing(rc) || x->parent->err.code != 0)
         return;
     x->parent->err.code = rc;
@@ -152,11 +161,6 @@ static int list_look(struct list *l)
         l->nodes[place].led_sum += cairn_placement_slot_mark(slot);
     }
     return SPREAD_ASK;
-}
-
-static bool list_wants(const struct list_node *node)
-{
-    return node->led != node->told || node->led_sum != node->told_sum;
 }
 
 /* Nothing up to the bound is there: the page begins behind it. */

@@ -132,11 +132,32 @@ void cairn__spread_on_child(void *arg, int rc)
 
     child->call = NULL;
     x->running--;
+    if (rc == CAIRN_E_BUSY)
+        cairn__spread_refused(x, child, child->error.text);
     x->ops->took(x, child, rc);
     cairn__spread_pump(x);
 }
 
 /* ---- rounds ---- */
+
+void cairn__spread_refused(struct spread *x, const struct spread_child *child, const char *text)
+{
+    x->refused.place = child->place;
+    snprintf(x->refused.text, sizeof(x->refused.text), "%s", text);
+}
+
+static void spread_tell_missing(struct spread *x, int rc, uint16_t place)
+{
+    struct cairn_call *call = x->parent;
+    const char *name = cairn__route_name(call->c, place);
+
+    if (x->refused.text[0] != '\0' && x->refused.place == place)
+        cairn_err_set(&call->err, rc, "the time is over: node %s leads some of it, and its last answer was: %s", name,
+                      x->refused.text);
+    else
+        cairn_err_set(&call->err, rc, "the time is over: node %s, which leads some of it, has not answered for that",
+                      name);
+}
 
 static void spread_end(struct spread *x, int rc)
 {
@@ -145,8 +166,7 @@ static void spread_end(struct spread *x, int rc)
 
     rc = x->ops->end(x, rc);
     if (missing >= 0)
-        cairn_err_set(&call->err, rc, "the time is over: node %s, which leads some of it, has not answered for that",
-                      cairn__route_name(call->c, (uint16_t)missing));
+        spread_tell_missing(x, rc, (uint16_t)missing);
     cairn_sm_move_or_fail(&x->sm, STATE_DONE, STATE_FAILED, rc);
     cairn_sm_fini(&x->sm);
     cairn_task_cancel(&x->pump);

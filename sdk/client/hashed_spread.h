@@ -52,6 +52,11 @@ struct spread {
     bool news;               /* something was learned since the plan */
     bool rested;             /* there was a pause before it */
     bool holds_back;         /* something came back in this round that is asked for again in the next one */
+    /* The last answer that was none yet: for when the time is over. */
+    struct spread_refused {
+        uint16_t place;
+        char text[CAIRN_ERR_TEXT_MAX]; /* empty: there was none */
+    } refused;
     struct cairn_call_options o;
     struct cairn_timer timer;
     struct cairn_task task, pump;
@@ -69,6 +74,8 @@ int cairn__spread_call(struct spread *x, struct spread_child *child, struct cair
 /** As the `done` of a request that is made otherwise, whose call is child->call; its options are x->o. */
 void cairn__spread_on_child(void *arg, int rc);
 void cairn__spread_options(struct spread *x, struct spread_child *child);
+/** @child's node has answered, and what it has said is no answer yet. */
+void cairn__spread_refused(struct spread *x, const struct spread_child *child, const char *text);
 /** More can be asked. */
 void cairn__spread_pump(struct spread *x);
 /** One of the awaited is there: likewise, in a moment, if what has come by then is_ready(). */

@@ -89,9 +89,9 @@ class Store(Histories, ClusterCase):
 
         # What has another replica waits, and its clients are told why; the map cannot be changed.
         for i, what in enumerate((("put", "-v", "lost", "both", "key0"), ("put", "-v", "lost", "both", "other"),
-                                  ("get", "both", "key1"))):
-            self.is_told_why(self.all[i], *what)
-            self.fails(self.cairn(self.all[i], "ns", "create", "third"), UNREACHABLE, AWAY)
+                                  ("get", "both", "key1"), ("ls", "both"))):
+            self.is_told_why(self.all[i % 3], *what)
+            self.fails(self.cairn(self.all[i % 3], "ns", "create", "third"), UNREACHABLE, AWAY)
 
         # It is back, nothing is lost, and nothing was done of what was refused.
         self.store_is_back()
