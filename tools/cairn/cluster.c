@@ -152,6 +152,18 @@ const char *cli_cluster_health(const json_t *doc)
     return cli_number_of(slots, "degraded") > 0 || cli_number_of(slots, "lost") > 0 ? "degraded" : "ok";
 }
 
+const char *cli_cluster_unheard(const json_t *doc)
+{
+    const json_t *members = json_object_get(doc, "members");
+    for (size_t i = 0; i < json_array_size(members); i++) {
+        const json_t *m = json_array_get(members, i);
+        const char *state = cli_text_of(m, "state");
+        if (json_is_false(json_object_get(m, "heard")) && (strcmp(state, "up") == 0 || strcmp(state, "draining") == 0))
+            return cli_text_of(m, "name");
+    }
+    return NULL;
+}
+
 bool cli_cluster_is_settled(const json_t *doc)
 {
     return json_object_get(doc, "moves") == NULL;

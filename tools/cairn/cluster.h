@@ -31,6 +31,9 @@ void cli_cluster_name_classes(struct cli *cli, json_t *doc);
 bool cli_cluster_is_unused(const json_t *class);
 /** "1,024 slots want more replicas than there are nodes that may hold them (3): ...", a new reference; NULL: none do. */
 json_t *cli_cluster_too_few_nodes(const json_t *doc);
+/** A member that is up as far as the map says, and that whoever coordinates has not heard yet: it may be gone, and what it
+ * holds with it. NULL: there is none. */
+const char *cli_cluster_unheard(const json_t *doc);
 /** Nothing is being moved, nor about to be. */
 bool cli_cluster_is_settled(const json_t *doc);
 /** "ok"; "degraded": replicas are missing, or nodes that are waited for; "failing": there are slots that nobody serves,

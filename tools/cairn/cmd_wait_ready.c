@@ -101,6 +101,8 @@ static void say_missing(struct wait *w, const json_t *doc)
         if (strcmp(cli_text_of(m, "state"), "silent") == 0)
             add(w, "%snode %s is silent", w->text[0] != '\0' ? "; " : "", cli_text_of(m, "name"));
     }
+    if (w->text[0] == '\0' && cli_cluster_unheard(doc) != NULL)
+        add(w, "node %s has not been heard since the coordinator was elected", cli_cluster_unheard(doc));
     if (w->text[0] == '\0' && strcmp(cli_cluster_health(doc), "ok") != 0)
         add(w, "slots refuse writes");
     if (w->text[0] == '\0' && w->settled && !cli_cluster_is_settled(doc))

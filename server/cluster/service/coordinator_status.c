@@ -29,8 +29,11 @@ const char *cairn_coordinator__state_name(const struct cairn_member *m)
     return names[cairn_coordinator__state(m)];
 }
 
-static json_t *member_json(const struct cairn_member *m)
+/* heard: what is said of it is not only what the map has of it. */
+static json_t *member_json(struct cairn_coordinator *co, const struct cairn_member *m)
 {
+    const struct cairn_coord_node *node = cairn_coord_node(&co->coord, m->p.node);
+    bool heard = node != NULL && (node->heard_ns != 0 || node->registered_ns != 0);
     char id[17];
     json_t *o, *addresses = json_array();
 
@@ -39,10 +42,10 @@ static json_t *member_json(const struct cairn_member *m)
         if (strncmp(m->addresses[i], "udp://", 6) != 0) /* of the nodes' own packets: who reads this wants to call */
             json_array_append_new(addresses, json_string(m->addresses[i]));
     }
-    o = json_pack("{s:s, s:s, s:s, s:b, s:s, s:s, s:i, s:I, s:i, s:i, s:i}", "name", m->name, "node", id, "state",
-                  cairn_coordinator__state_name(m), "draining", (int)m->p.draining, "zone", m->zone, "host", m->host,
-                  "weight", (int)m->weight, "incarnation", (json_int_t)m->p.inc, "slots", (int)m->holds, "leads",
-                  (int)m->leads, "in_sync", (int)m->insync);
+    o = json_pack("{s:s, s:s, s:s, s:b, s:b, s:s, s:s, s:i, s:I, s:i, s:i, s:i}", "name", m->name, "node", id, "state",
+                  cairn_coordinator__state_name(m), "heard", (int)heard, "draining", (int)m->p.draining, "zone",
+                  m->zone, "host", m->host, "weight", (int)m->weight, "incarnation", (json_int_t)m->p.inc, "slots",
+                  (int)m->holds, "leads", (int)m->leads, "in_sync", (int)m->insync);
     if (o == NULL || json_object_set_new(o, "addresses", addresses) != 0) {
         json_decref(o);
         return NULL;
@@ -99,7 +102,7 @@ json_t *cairn_coordinator_status(struct cairn_coordinator *co)
     if (m != NULL)
         json_object_set_new(json_object_get(o, "moves"), "waits_for", json_string(m->name));
     for (uint32_t i = 0; i < co->members.n; i++)
-        json_array_append_new(members, member_json(co->members.all[i]));
+        json_array_append_new(members, member_json(co, co->members.all[i]));
     json_object_set_new(o, "coordinates", json_boolean(cairn_coordinator_is_serving(co)));
     json_object_set_new(o, "events",
                         json_pack("{s:I, s:I, s:I, s:I, s:I}", "takeovers", (json_int_t)co->coord.takeovers,

@@ -172,6 +172,34 @@ static void who_is_called_is_found(void **state)
     }
 }
 
+static void who_was_not_heard_yet_is_named(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *members, *expected;
+    } cases[] = {
+        { "{\"name\": \"a\", \"state\": \"up\", \"heard\": true}", NULL },
+        { "{\"name\": \"a\", \"state\": \"up\"}", NULL }, /* of a node of an older build */
+        { "{\"name\": \"a\", \"state\": \"lost\", \"heard\": false}", NULL },
+        { "{\"name\": \"a\", \"state\": \"up\", \"heard\": true}, {\"name\": \"b\", \"state\": \"draining\", \"heard\": false}",
+          "b" },
+        { "{\"name\": \"a\", \"state\": \"up\", \"heard\": false}", "a" },
+    };
+    for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
+        char text[256];
+        json_t *doc;
+
+        snprintf(text, sizeof(text), "{\"members\": [%s]}", cases[i].members);
+        doc = json_loads(text, 0, NULL);
+        assert_non_null(doc);
+        if (cases[i].expected != NULL)
+            assert_string_equal(cli_cluster_unheard(doc), cases[i].expected);
+        else
+            assert_null(cli_cluster_unheard(doc));
+        json_decref(doc);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -182,6 +210,7 @@ int main(void)
         cmocka_unit_test(replicas_without_nodes_are_told_apart),
         cmocka_unit_test(unix_sockets_of_other_machines_are_no_way_to_a_node),
         cmocka_unit_test(who_is_called_is_found),
+        cmocka_unit_test(who_was_not_heard_yet_is_named),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -160,6 +160,45 @@ static void silence_survives_a_change_of_coordinator(void **state)
     assert_int_not_equal(state_of(w, co), CAIRN_WIRE_MEMBER_LOST); /* which was silent for less */
 }
 
+static bool is_said_to_be_heard(struct world *w, const struct node *n)
+{
+    json_t *said = cairn_coordinator_status(&serving(w)->co), *members = json_object_get(said, "members");
+    bool is = false, met = false;
+
+    for (size_t i = 0; i < json_array_size(members); i++) {
+        json_t *m = json_array_get(members, i);
+
+        if ((uint64_t)json_integer_value(json_object_get(m, "incarnation")) != n->inc)
+            continue;
+        assert_string_equal(json_string_value(json_object_get(m, "state")), "up");
+        is = json_boolean_value(json_object_get(m, "heard"));
+        met = true;
+    }
+    assert_true(met);
+    json_decref(said);
+    return is;
+}
+
+/* The map has it as up, and nobody has missed it: whoever is elected does not know better at first, and says so. */
+static void who_was_not_heard_in_this_term_is_told_apart(void **state)
+{
+    struct world *w = *state;
+    struct node *co = begin(w), *n = other_than(w, co), *next = other_than(w, n);
+
+    assert_true(is_said_to_be_heard(w, n) && is_said_to_be_heard(w, next));
+    n->beats = false;
+    sim_map_cut(n->store, true);
+    sim_map_cut(co->store, true);
+    co->beats = false;
+    for (int i = 0; i < 1000 && (serving(w) == NULL || serving(w) == co); i++)
+        world_run_ms(w, 10);
+    assert_ptr_equal(serving(w), next);
+    assert_false(is_said_to_be_heard(w, n));
+    n->beats = true;
+    world_run_ms(w, 1000);
+    assert_true(is_said_to_be_heard(w, n) && is_said_to_be_heard(w, next));
+}
+
 /* Who is heard was not silent before. */
 static void silence_that_ended_does_not_count(void **state)
 {
@@ -309,6 +348,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(who_is_found_dead_is_away_and_keeps_his_lease, setup, teardown),
         cmocka_unit_test_setup_teardown(who_stops_is_missed_at_once, setup, teardown),
         cmocka_unit_test_setup_teardown(silence_survives_a_change_of_coordinator, setup, teardown),
+        cmocka_unit_test_setup_teardown(who_was_not_heard_in_this_term_is_told_apart, setup, teardown),
         cmocka_unit_test_setup_teardown(silence_that_ended_does_not_count, setup, teardown),
         cmocka_unit_test_setup_teardown(a_name_is_given_to_one, setup, teardown),
         cmocka_unit_test_setup_teardown(what_a_dead_coordinator_led_waits_for_no_lease, setup, teardown),
