@@ -290,6 +290,7 @@ except (ssl.SSLError, ConnectionError):
             until grep -q 'node 2 is lost' %s; do sleep 0.1; done
             while [ -e /proc/$lost ] || [ -e /proc/$etcd ]; do sleep 0.1; done
             cairn --address $CAIRN_JOB_ADDRESSES status >/dev/null || [ $? = 5 ]; echo goes on
+            ln -sfn ${CAIRN_WORKSPACE%%/ws}/2/ws $CAIRN_WORKSPACE # as if it had been the first
             rm -r ${CAIRN_WORKSPACE%%/ws}/2""" % said), env=self.env, timeout=300)
         r.err = read(said)
         self.fails(r, 1, "node 1: the node ended with 137", "not all nodes came to a good end")
