@@ -7,11 +7,11 @@ pids=() etcds=() groups=() endpoints='' cluster_id='' killed='' role='' detected
 
 # ---- etcd ----
 
-# Below the range that the kernel gives to clients, and nobody there now.
+# free_port 0..5: below the range that the kernel gives to clients, nobody there now, and unlike those of other numbers.
 free_port() {
     local port
     for _ in {1..100}; do
-        port=$((20000 + RANDOM % 10000))
+        port=$((20000 + RANDOM % 1600 * 6 + $1))
         (exec 3<>"/dev/tcp/127.0.0.1/$port") 2>/dev/null || { echo "$port"; return; }
     done
     fail "no free port was found"
@@ -26,7 +26,7 @@ start_etcd() {
     tls=(--client-cert-auth --trusted-ca-file "$base/etcd.crt" --cert-file "$base/etcd.crt" --key-file "$base/etcd.key"
         --peer-client-cert-auth --peer-trusted-ca-file "$base/etcd.crt" --peer-cert-file "$base/etcd.crt" --peer-key-file "$base/etcd.key")
     for i in 1 2 3; do
-        client[i]=https://127.0.0.1:$(free_port) peer[i]=https://127.0.0.1:$(free_port)
+        client[i]=https://127.0.0.1:$(free_port $((2 * i - 2))) peer[i]=https://127.0.0.1:$(free_port $((2 * i - 1)))
         cluster+=,m$i=${peer[i]} endpoints+=,${client[i]}
     done
     endpoints=[${endpoints#,}]

@@ -378,7 +378,7 @@ export_all() {
             continue
         fi
         found=1
-        if ! run "$cairn" --address "${addresses[i]}" export "$name" "$to" </dev/null; then
+        if ! run "$cairn" --address "${addresses[i]}" export --compare "$name" "$to" </dev/null; then
             say "node $i: not all of $name is written out"
             rc=1
         fi

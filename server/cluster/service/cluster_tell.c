@@ -2,6 +2,7 @@
  * one hears of it with his next heartbeat. */
 #include "server/cluster/service/cluster_home.h"
 #include "server/cluster/service/records.h"
+#include "server/cluster/service/side.h"
 
 #include <stdlib.h>
 
@@ -112,8 +113,13 @@ void cluster_tell(struct cluster_home *h, uint32_t slot, const struct cairn_slot
     x = &h->news[h->nnews++];
     x->slot = (struct cairn_wire_slot){ .slot = slot, .rec = *rec };
     CAIRN_ASSERT(n <= ARRAY_SIZE(x->nodes));
-    memcpy(x->nodes, nodes, n * sizeof(nodes[0]));
-    x->nnodes = n;
+    x->nnodes = 0;
+    for (uint32_t i = 0; i < n; i++) {
+        if (nodes[i] != h->c.node)
+            x->nodes[x->nnodes++] = nodes[i];
+        else if (h->c.side != NULL) /* it is in our records */
+            side_learn_later(&h->c, slot);
+    }
     cairn_env_defer(&h->c.home->env, &h->tell);
 }
 

@@ -54,6 +54,11 @@ bool cairn_coordinator_is_serving(const struct cairn_coordinator *co)
     return co->sm.state == CAIRN_COORDINATOR_SERVING && cairn_election_is_valid(&co->election);
 }
 
+bool cairn_coordinator_has_term(const struct cairn_coordinator *co)
+{
+    return co->sm.state == CAIRN_COORDINATOR_READING || co->sm.state == CAIRN_COORDINATOR_SERVING;
+}
+
 uint64_t cairn_coordinator_term_until(const struct cairn_coordinator *co)
 {
     return cairn_election_is_valid(&co->election) ? co->election.lease.valid_until_ns : 0;
@@ -100,6 +105,19 @@ bool cairn_coordinator__may_serve(struct cairn_coordinator *co, struct cairn_coo
 
 static void stand(struct cairn_coordinator *co);
 
+static void give_up(struct cairn_coordinator *co)
+{
+    if (co->ops->give_up != NULL)
+        co->ops->give_up(co);
+}
+
+/* Whoever is elected has no lease of an earlier term. */
+static void begin_term(struct cairn_coordinator *co)
+{
+    give_up(co);
+    cairn_coordinator__read(co);
+}
+
 void cairn_coordinator__settle(struct cairn_coordinator *co)
 {
     if (co->sm.state != CAIRN_COORDINATOR_CLOSING || co->reading || co->planning != NULL || co->trim.trimming ||
@@ -117,14 +135,8 @@ void cairn_coordinator__settle(struct cairn_coordinator *co)
     } else {
         cairn_sm_move(&co->sm, CAIRN_COORDINATOR_STANDING);
         if (co->election.fence != 0) /* again, meanwhile */
-            cairn_coordinator__read(co);
+            begin_term(co);
     }
-}
-
-static void give_up(struct cairn_coordinator *co)
-{
-    if (co->ops->give_up != NULL)
-        co->ops->give_up(co);
 }
 
 /* Everybody who waits for an answer. */
@@ -266,10 +278,8 @@ static void on_election(struct cairn_election *e)
         co->election_is_over = true;
         cairn_coordinator__settle(co);
     } else if (co->sm.state == CAIRN_COORDINATOR_STANDING && e->fence != 0) {
-        give_up(co);
-        cairn_coordinator__read(co);
-    } else if ((co->sm.state == CAIRN_COORDINATOR_READING || co->sm.state == CAIRN_COORDINATOR_SERVING) &&
-               e->fence == 0) {
+        begin_term(co);
+    } else if (cairn_coordinator_has_term(co) && e->fence == 0) {
         cairn_log_warn("this node coordinates the cluster no longer: its election is over");
         term_end(co);
         cairn_coordinator__settle(co);

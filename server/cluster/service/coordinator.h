@@ -204,6 +204,8 @@ void cairn_coordinator_stop(struct cairn_coordinator *co);
 void cairn_coordinator_bar(struct cairn_coordinator *co, bool barred);
 /** Elected, valid now, and everything is read. */
 bool cairn_coordinator_is_serving(const struct cairn_coordinator *co);
+/** It is elected: it serves, or reads the map to serve. */
+bool cairn_coordinator_has_term(const struct cairn_coordinator *co);
 
 /** Until when our term is valid, on our clock; 0: we are not elected. */
 uint64_t cairn_coordinator_term_until(const struct cairn_coordinator *co);

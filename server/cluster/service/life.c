@@ -228,6 +228,7 @@ static void on_tick(void *arg)
         life_register(l);
     if (l->sm.state != LIFE_BEATING)
         return;
+    life_learn_own(l);
     life_beat(l);
     life_seek(l);
 }

@@ -113,6 +113,9 @@ void life_learn_init(struct side_life *l);
 void life_learn_end(struct side_life *l);
 /* The answer to @b has come. */
 void life_granted(struct side_life *l, const struct life_beat *b, const struct cairn_wire_grant *g);
+/* What this node's records have and its replicas do not: changes that it made as the coordinator, if its term ended before
+ * its own heartbeat brought them; all of it, if some replica missed a page. */
+void life_learn_own(struct side_life *l);
 
 /* ---- life_group.c ---- */
 

@@ -29,9 +29,18 @@ static uint64_t now_of(struct side_life *l)
     return cairn_env_now_ns(&l->c->home->env);
 }
 
+/* The map may name us for long after our term, if nobody can write another name there. */
 static bool coordinates(const struct side_life *l)
 {
-    return atomic_load(&l->c->side->coordinator) == l->c->node;
+    return cairn_coordinator_has_term(l->c->coordinator);
+}
+
+/* 0: nobody, or us. */
+static uint64_t other_coordinator(const struct side_life *l)
+{
+    uint64_t node = atomic_load(&l->c->side->coordinator);
+
+    return node != l->c->node ? node : 0;
 }
 
 void cairn_cluster__side_say(struct cairn_cluster *c)
@@ -166,6 +175,19 @@ static void learn(struct side_life *l, const struct cairn_wire_page *page, bool 
         l->pending--;
         learn_over(l, false);
     }
+}
+
+void life_learn_own(struct side_life *l)
+{
+    struct cairn_wire_page page;
+    struct cairn_arena a;
+
+    if (l->learning || l->learned >= cairn_cluster_records_revision(l->c->records))
+        return;
+    cairn_arena_init(&a, LIFE_ARENA_BYTES);
+    if (cairn_cluster_records_page(l->c->records, l->learned, false, &a, &page) == 0 && page.revision > l->learned)
+        learn(l, &page, true);
+    cairn_arena_reset(&a);
 }
 
 /* ---- from the coordinator ---- */
@@ -334,7 +356,7 @@ static void hear_step(struct side_life *l)
     if (coordinates(l))
         return;
     l->hearsay.times.patience_ns = patience_of(l);
-    q = hearsay_step(&l->hearsay, now_of(l), atomic_load(&l->c->side->coordinator));
+    q = hearsay_step(&l->hearsay, now_of(l), other_coordinator(l));
     if (q.node != 0) {
         l->fetch_from = q.node;
         l->fetch_until_ns = now_of(l) + l->hearsay.times.answer_ns;

@@ -7,6 +7,7 @@ int cairn_cluster_records_init(struct cairn_cluster_records *r)
 {
     memset(r, 0, sizeof(*r));
     cairn_list_init(&r->changes);
+    cairn_list_init(&r->coming);
     return pthread_rwlock_init(&r->lock, NULL) == 0 ? 0 : CAIRN_E_NOMEM;
 }
 
@@ -31,6 +32,7 @@ void cairn_cluster_records_forget(struct cairn_cluster_records *r, uint64_t map)
     r->revision = 0;
     memset(&r->sweep, 0, sizeof(r->sweep));
     cairn_list_init(&r->changes);
+    cairn_list_init(&r->coming);
     pthread_rwlock_unlock(&r->lock);
 }
 
@@ -38,6 +40,31 @@ void cairn_cluster_records_fini(struct cairn_cluster_records *r)
 {
     drop_all(r);
     pthread_rwlock_destroy(&r->lock);
+}
+
+/* ---- items ---- */
+
+void records_item_init(struct records_item *x, bool is_member)
+{
+    *x = (struct records_item){ .is_member = is_member };
+    cairn_list_init(&x->link);
+    cairn_list_init(&x->coming);
+}
+
+static void link_replace(struct cairn_link *old, struct cairn_link *l)
+{
+    if (cairn_list_is_empty(old))
+        return;
+    cairn_list_add_head(old, l);
+    cairn_list_del(old);
+}
+
+void records_item_replace(struct records_item *old, struct records_item *x)
+{
+    x->version = old->version;
+    x->next = old->next;
+    link_replace(&old->link, &x->link);
+    link_replace(&old->coming, &x->coming);
 }
 
 /* The newest change is the last of the list. Who knows of a newer version than that in which it changed is told once
@@ -54,6 +81,30 @@ void records_item_changed(struct cairn_cluster_records *r, struct records_item *
     while (before != &r->changes && records_item_of(before)->version > version)
         before = before->prev;
     cairn_list_add_head(before, &x->link);
+}
+
+void records_item_changes(struct cairn_cluster_records *r, struct records_item *x, uint64_t version)
+{
+    if (version <= r->revision) {
+        records_item_changed(r, x, version);
+        return;
+    }
+    x->next = MAX(x->next, version);
+    if (cairn_list_is_empty(&x->coming))
+        cairn_list_add_tail(&r->coming, &x->coming);
+}
+
+void records_raise(struct cairn_cluster_records *r, uint64_t revision)
+{
+    r->revision = MAX(r->revision, revision);
+    CAIRN_LIST_FOREACH_SAFE (l, &r->coming) {
+        struct records_item *x = CONTAINER_OF(l, struct records_item, coming);
+
+        if (x->next > r->revision)
+            continue;
+        cairn_list_del(&x->coming);
+        records_item_changed(r, x, x->next);
+    }
 }
 
 /* ---- slots ---- */
@@ -81,26 +132,40 @@ static struct records_slot *slot_make(struct cairn_cluster_records *r, uint32_t 
         if (s == NULL)
             return NULL;
         s->slot.slot = slot;
-        cairn_list_init(&s->item.link);
+        records_item_init(&s->item, false);
         r->slots[slot] = s;
         r->nslots++;
     }
     return s;
 }
 
-int records_take_slot(struct cairn_cluster_records *r, const struct cairn_wire_slot *x, uint64_t version)
+/* *news: others are to be told of it. */
+static int slot_set(struct cairn_cluster_records *r, const struct cairn_wire_slot *x, struct records_slot **out,
+                    bool *news)
 {
     struct records_slot *s;
 
     if (x->slot >= CAIRN_CLUSTER_SLOTS_MAX)
         return CAIRN_E_LIMIT;
-    s = slot_make(r, x->slot);
+    *out = s = slot_make(r, x->slot);
     if (s == NULL)
         return CAIRN_E_NOMEM;
     if (x->rec.epoch > s->slot.rec.epoch)
         s->slot.rec = x->rec;
-    records_item_changed(r, &s->item, version);
+    *news = x->rec.epoch > s->told;
+    s->told = MAX(s->told, x->rec.epoch);
     return 0;
+}
+
+int records_take_slot(struct cairn_cluster_records *r, const struct cairn_wire_slot *x, uint64_t version)
+{
+    struct records_slot *s;
+    bool news;
+    int rc = slot_set(r, x, &s, &news);
+
+    if (rc == 0 && news)
+        records_item_changed(r, &s->item, version);
+    return rc;
 }
 
 bool cairn_cluster_records_hint(struct cairn_cluster_records *r, uint64_t map, uint32_t slot,
@@ -138,10 +203,14 @@ int cairn_cluster_records_put_slot(struct cairn_cluster_records *r, uint32_t slo
                                    uint64_t revision)
 {
     struct cairn_wire_slot x = { .slot = slot, .rec = *rec };
+    struct records_slot *s;
+    bool news;
     int rc;
 
     pthread_rwlock_wrlock(&r->lock);
-    rc = records_take_slot(r, &x, revision);
+    rc = slot_set(r, &x, &s, &news);
+    if (rc == 0 && news)
+        records_item_changes(r, &s->item, revision);
     pthread_rwlock_unlock(&r->lock);
     return rc;
 }
@@ -149,7 +218,7 @@ int cairn_cluster_records_put_slot(struct cairn_cluster_records *r, uint32_t slo
 void cairn_cluster_records_upto(struct cairn_cluster_records *r, uint64_t revision)
 {
     pthread_rwlock_wrlock(&r->lock);
-    r->revision = MAX(r->revision, revision);
+    records_raise(r, revision);
     pthread_rwlock_unlock(&r->lock);
 }
 

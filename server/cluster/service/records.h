@@ -2,7 +2,9 @@
  *
  * Home writes it, from the pages that the coordinator's grants bring; any thread reads it. Items are kept in the
  * order of their changes, so whoever knows all up to a version is told what came behind it, in pages. A page that was
- * taken as one is given out as one: its items carry the page's revision. */
+ * taken as one is given out as one: what it brought that is new here carries the page's revision. What was here before
+ * keeps its own, for pages may overlap: so of any page of any copy it is true that all up to its revision is in it, and
+ * who has read one may go on at another node. */
 #ifndef CAIRN_SERVER_CLUSTER_SERVICE_RECORDS_H
 #define CAIRN_SERVER_CLUSTER_SERVICE_RECORDS_H
 
@@ -31,6 +33,7 @@ struct cairn_cluster_records {
     uint64_t map;                /* whose copy it is (../map_generation.h); 0: not known yet */
     uint64_t revision;           /* all changes up to here are in it */
     struct cairn_link changes;   /* slots and members by version, the oldest first */
+    struct cairn_link coming;    /* those that will be among them by another one: struct records_item */
     struct records_slot **slots; /* by id */
     uint32_t slots_room, nslots;
     struct records_member **members; /* by node */

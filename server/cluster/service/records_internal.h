@@ -6,14 +6,16 @@
 #include "server/cluster/service/records.h"
 
 struct records_item {
-    struct cairn_link link;
-    uint64_t version;
+    struct cairn_link link;   /* of the changes; of none, as long as nobody may be told of it */
+    struct cairn_link coming; /* of those that move there when all up to @next is here */
+    uint64_t version, next;
     bool is_member;
 };
 
 struct records_slot {
     struct records_item item;
     struct cairn_wire_slot slot;
+    uint64_t told; /* the epoch that came with the item's version: a hint's is beyond it */
 };
 
 struct records_member {
@@ -37,8 +39,17 @@ static inline struct records_member *records_member_of(struct records_item *x)
     return CONTAINER_OF(x, struct records_member, item);
 }
 
-/* It changed in @version, and is among the changes where that belongs. */
+void records_item_init(struct records_item *x, bool is_member);
+/* @x takes the place of @old, which may be freed. */
+void records_item_replace(struct records_item *old, struct records_item *x);
+/* It changed in @version, and is among the changes where that belongs. Never for what is as it was: who asks this copy
+ * up to the earlier version, and goes on elsewhere, would miss it. */
 void records_item_changed(struct cairn_cluster_records *r, struct records_item *x, uint64_t version);
+/* Likewise, as soon as all of @version is here. Until then it stays where it is: whoever asks meanwhile is told of what
+ * is newer than he was promised, and not of nothing. */
+void records_item_changes(struct cairn_cluster_records *r, struct records_item *x, uint64_t version);
+/* All up to @revision is here. */
+void records_raise(struct cairn_cluster_records *r, uint64_t revision);
 int records_take_slot(struct cairn_cluster_records *r, const struct cairn_wire_slot *x, uint64_t version);
 
 /* ---- records_member.c ---- */

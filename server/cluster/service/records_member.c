@@ -49,6 +49,7 @@ uint32_t records_member_place(const struct cairn_cluster_records *r, uint64_t no
 void records_member_drop(struct cairn_cluster_records *r, uint32_t i)
 {
     cairn_list_del(&r->members[i]->item.link);
+    cairn_list_del(&r->members[i]->item.coming);
     free(r->members[i]);
     memmove(r->members + i, r->members + i + 1, (--r->nmembers - i) * sizeof(struct records_member *));
 }
@@ -92,7 +93,20 @@ static int members_make_room(struct cairn_cluster_records *r)
     return 0;
 }
 
-int records_take_member(struct cairn_cluster_records *r, const struct cairn_wire_member *m, uint64_t version)
+static bool is_alike(const struct cairn_wire_member *a, const struct cairn_wire_member *b)
+{
+    bool alike = a->node == b->node && a->inc == b->inc && a->weight == b->weight && a->state == b->state &&
+                 a->naddresses == b->naddresses && strcmp(a->name, b->name) == 0 && strcmp(a->zone, b->zone) == 0 &&
+                 strcmp(a->host, b->host) == 0;
+
+    for (uint32_t i = 0; alike && i < a->naddresses; i++)
+        alike = strcmp(a->addresses[i], b->addresses[i]) == 0;
+    return alike;
+}
+
+/* *news: others are to be told of it. */
+static int member_set(struct cairn_cluster_records *r, const struct cairn_wire_member *m, struct records_member **out,
+                      bool *news)
 {
     uint32_t i = records_member_place(r, m->node);
     bool known = i < r->nmembers && r->members[i]->m.node == m->node;
@@ -101,25 +115,39 @@ int records_take_member(struct cairn_cluster_records *r, const struct cairn_wire
 
     if (rc != 0)
         return rc;
+    *news = !known || !is_alike(&r->members[i]->m, m);
+    if (!*news) {
+        *out = r->members[i];
+        (*out)->gone_ns = 0; /* the map has it */
+        return 0;
+    }
     i = records_member_place(r, m->node); /* somebody may have been forgotten for it */
-    x = malloc(sizeof(*x) + records_member_bytes(m));
+    *out = x = malloc(sizeof(*x) + records_member_bytes(m));
     if (x == NULL)
         return CAIRN_E_NOMEM;
-    x->item.is_member = true;
+    records_item_init(&x->item, true);
     x->gone_ns = 0;
-    cairn_list_init(&x->item.link);
     records_member_copy(&x->m, m, (char *)(x + 1));
     if (known) {
-        version = MAX(version, r->members[i]->item.version);
-        cairn_list_del(&r->members[i]->item.link);
+        records_item_replace(&r->members[i]->item, &x->item);
         free(r->members[i]);
     } else {
         memmove(r->members + i + 1, r->members + i, (r->nmembers - i) * sizeof(struct records_member *));
         r->nmembers++;
     }
     r->members[i] = x;
-    records_item_changed(r, &x->item, version);
     return 0;
+}
+
+int records_take_member(struct cairn_cluster_records *r, const struct cairn_wire_member *m, uint64_t version)
+{
+    struct records_member *x;
+    bool news;
+    int rc = member_set(r, m, &x, &news);
+
+    if (rc == 0 && news)
+        records_item_changed(r, &x->item, version);
+    return rc;
 }
 
 uint32_t cairn_cluster_records_nmembers(struct cairn_cluster_records *r)
@@ -163,10 +191,14 @@ bool cairn_cluster_records_member(struct cairn_cluster_records *r, uint64_t node
 int cairn_cluster_records_put_member(struct cairn_cluster_records *r, const struct cairn_wire_member *m,
                                      uint64_t revision)
 {
+    struct records_member *x;
+    bool news;
     int rc;
 
     pthread_rwlock_wrlock(&r->lock);
-    rc = records_take_member(r, m, revision);
+    rc = member_set(r, m, &x, &news);
+    if (rc == 0 && news)
+        records_item_changes(r, &x->item, revision);
     pthread_rwlock_unlock(&r->lock);
     return rc;
 }

@@ -12,7 +12,7 @@ int cairn_cluster_records_take(struct cairn_cluster_records *r, const struct cai
     for (uint32_t i = 0; rc == 0 && i < page->nslots; i++)
         rc = records_take_slot(r, &page->slots[i], page->revision);
     if (rc == 0)
-        r->revision = MAX(r->revision, page->revision);
+        records_raise(r, page->revision);
     pthread_rwlock_unlock(&r->lock);
     return rc;
 }

@@ -318,6 +318,77 @@ static void half_a_change_is_not_told(void **state)
     cairn_arena_reset(&a);
 }
 
+/* What is there is told of until then, as it is to be: a page that says that all up to 5 is in it has what changed in 5. */
+static void half_a_change_hides_nothing(void **state)
+{
+    struct cairn_wire_page page;
+    struct cairn_arena a;
+
+    (void)state;
+    put_slot(1, 1, 5);
+    put_member(1, 1, 5);
+    cairn_cluster_records_upto(&source, 5);
+    put_slot(1, 2, 7);
+    put_member(1, 2, 7);
+    cairn_arena_init(&a, 1 << 20);
+    assert_int_equal(cairn_cluster_records_page(&source, 0, true, &a, &page), 0);
+    assert_int_equal(page.nslots + page.nmembers, 2);
+    assert_int_equal(page.revision, 5);
+    assert_int_equal(cairn_cluster_records_page(&source, 5, true, &a, &page), 0);
+    assert_int_equal(page.nslots + page.nmembers, 0);
+    assert_int_equal(page.revision, 5);
+    put_member(1, 3, 8);
+    cairn_cluster_records_upto(&source, 7);
+    assert_int_equal(cairn_cluster_records_page(&source, 5, true, &a, &page), 0);
+    assert_int_equal(page.nslots, 1);
+    assert_int_equal(page.revision, 7);
+    cairn_cluster_records_upto(&source, 8);
+    assert_int_equal(cairn_cluster_records_page(&source, 7, true, &a, &page), 0);
+    assert_int_equal(page.nmembers, 1);
+    assert_int_equal(page.members[0].inc, 3);
+    cairn_arena_reset(&a);
+}
+
+static void take_between(uint64_t since, uint64_t revision)
+{
+    struct cairn_wire_page page;
+    struct cairn_arena a;
+
+    cairn_arena_init(&a, 16 << 20);
+    assert_int_equal(cairn_cluster_records_page(&source, since, true, &a, &page), 0);
+    assert_int_equal(page.revision, revision);
+    assert_false(page.more);
+    assert_int_equal(cairn_cluster_records_take(&copy, &page), 0);
+    cairn_arena_reset(&a);
+}
+
+/* Answers to several heartbeats, each of what had changed since the same revision. Of what the copy has it knows the
+ * version after all: who reads a page of it and goes on at the source misses nothing. */
+static void overlapping_pages_make_no_hole(void **state)
+{
+    enum { EACH = 400 }; /* two of them fit into a page, and three do not */
+    struct cairn_wire_page page;
+    struct cairn_arena a;
+
+    (void)state;
+    assert_true(2 * EACH <= CAIRN_WIRE_PAGE_SLOTS_MAX && 3 * EACH > CAIRN_WIRE_PAGE_SLOTS_MAX);
+    for (uint32_t round = 0; round < 3; round++) {
+        for (uint32_t i = 0; i < EACH; i++)
+            put_slot(round * EACH + i, 1, 11 + round);
+        put_member(round + 1, 1, 11 + round);
+        cairn_cluster_records_upto(&source, 11 + round);
+        take_between(round < 2 ? 0 : 11, 11 + round);
+    }
+    expect_equal(&copy, 3 * EACH, 3);
+    cairn_arena_init(&a, 16 << 20);
+    assert_int_equal(cairn_cluster_records_page(&copy, 0, true, &a, &page), 0);
+    assert_true(page.more);
+    assert_int_equal(cairn_cluster_records_take(&third, &page), 0);
+    cairn_arena_reset(&a);
+    follow(&third, &source);
+    expect_equal(&third, 3 * EACH, 3);
+}
+
 static bool is_member(uint64_t node)
 {
     struct cairn_wire_member m;
@@ -448,6 +519,8 @@ int main(void)
         CASE(a_copy_becomes_the_source),
         CASE(hostile_slots_are_refused),
         CASE(half_a_change_is_not_told),
+        CASE(half_a_change_hides_nothing),
+        CASE(overlapping_pages_make_no_hole),
         CASE(members_are_bounded),
         CASE(who_is_gone_for_good_is_dropped),
         CASE(many_are_dropped_in_steps),
