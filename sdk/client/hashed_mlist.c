@@ -26,6 +26,7 @@ struct list {
     struct cairn_page **out;
     struct cairn_page *page; /* the lowest keys so far, at most max; NULL: none */
     uint32_t max, nnodes, active;
+    int hole;          /* a slot of which no node is known, as last looked; -1: there is none */
     bool cut, bounded; /* keys were left out behind @page; somebody has told only up to @bound */
     ProtobufCBinaryData prefix, after, bound;
     struct list_node *nodes;              /* by place */
@@ -152,11 +153,14 @@ static int list_look(struct list *l)
         l->nodes[i].asked = false;
     }
     l->active = 0;
+    l->hole = -1;
     for (uint32_t slot = ns->first_slot; slot < ns->first_slot + ns->slots; slot++) {
         int place = cairn__route_leader(l->x.parent->c, slot, &epoch);
 
-        if (place < 0)
+        if (place < 0) {
+            l->hole = (int)slot;
             return SPREAD_WAIT;
+        }
         l->active += l->nodes[place].led++ == 0;
         l->nodes[place].led_sum += cairn_placement_slot_mark(slot);
     }
@@ -250,6 +254,12 @@ static int list_misses(const struct spread *x)
 {
     const struct list *l = CONTAINER_OF(x, const struct list, x);
 
+    uint16_t refused = x->refused.place;
+
+    if (l->hole >= 0) /* nobody was asked */
+        return -1;
+    if (x->refused.text[0] != '\0' && l->nodes[refused].led > 0 && list_wants(&l->nodes[refused]))
+        return refused;
     for (uint32_t i = 0; i < l->nnodes; i++) {
         if (l->nodes[i].led > 0 && list_wants(&l->nodes[i]))
             return (int)i;
@@ -274,6 +284,9 @@ static int list_end(struct spread *x, int rc)
     }
     if (rc == 0)
         *l->out = page;
+    if (rc == CAIRN_E_TIMEOUT && l->hole >= 0)
+        cairn_err_set(&x->parent->err, rc, "the time is over: the map, as far as it came here, names no node for slot %d",
+                      l->hole);
     free(l->page);
     free(l->nodes);
     return rc;
@@ -298,5 +311,6 @@ int cairn__spread_list(struct cairn_ns *ns, ProtobufCBinaryData prefix, Protobuf
     l->max = max;
     l->prefix = prefix;
     l->after = after;
+    l->hole = -1;
     return cairn__spread_go(ns, &l->x, &list_ops, o, done, arg);
 }

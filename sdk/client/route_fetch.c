@@ -5,13 +5,15 @@
  *   RESTING ---> ASKING        ASKING may repeat. ASKING may also go to IDLE, IDLE to ENDED.
  *
  * IDLE     nobody wants a newer map than there is.
- * ASKING   a node is asked for what has changed; again, as long as there is more.
+ * ASKING   a node is asked for what has changed; again, as long as there is more. Only all of its pages make a revision:
+ *          who has had some of them asks the next node from the beginning.
  * RESTING  an answer is here, or none came; who wants it again has to wait for a moment.
  * ENDED    the client ends. */
 #include "sdk/client/routing_internal.h"
 
 enum { FETCH_IDLE, FETCH_ASKING, FETCH_RESTING, FETCH_ENDED, FETCH_NR };
-enum { REST_MS = 5, AVOID_MS = 1000 };
+/* A link or a node that needs longer for a page than one is given gets more time with each failure. */
+enum { REST_MS = 5, AVOID_MS = 1000, DOUBLINGS_MAX = 4 };
 
 #define TO(state) CAIRN_SM_TO(FETCH_##state)
 static const struct cairn_sm_state fetch_states[FETCH_NR] = {
@@ -67,6 +69,7 @@ static void fetch_failed(struct cairn_routing *r)
 {
     struct route_fetch *f = &r->fetch;
 
+    f->failures++;
     if (f->asked >= 0)
         route_member_avoid(r, (uint16_t)f->asked);
     else
@@ -91,7 +94,7 @@ static void fetch_ask(struct route_fetch *f)
     f->request.since = r->map.revision;
     f->request.members = true;
     f->call.dest = (struct cairn_rpc_dest){ .rpc = r->c->rpc, .session = s != NULL ? s : r->c->session };
-    f->call.timeout_ns = ROUTE_UNREACHED_MS * CAIRN_NS_PER_MS;
+    f->call.timeout_ns = (uint64_t)ROUTE_UNREACHED_MS * CAIRN_NS_PER_MS << MIN(f->failures, (uint32_t)DOUBLINGS_MAX);
     cairn_timer_stop(&r->c->loop.env, &f->timer);
     cairn_sm_move(&f->sm, FETCH_ASKING);
     cairn_rpc_call_start(&f->call);
@@ -123,10 +126,8 @@ static void fetch_rest(struct route_fetch *f)
 static void fetch_go_on(void *arg)
 {
     struct route_fetch *f = arg;
-    struct cairn_routing *r = routing_of_fetch(f);
-
-    f->request.map = r->map.map;
-    f->request.since = r->map.revision;
+    f->request.map = routing_of_fetch(f)->map.map;
+    f->request.since = f->upto;
     cairn_sm_move(&f->sm, FETCH_ASKING);
     cairn_rpc_call_start(&f->call);
 }
@@ -136,7 +137,7 @@ static void on_fetched(struct cairn_rpc_call *call)
     struct route_fetch *f = call->arg;
     struct cairn_routing *r = routing_of_fetch(f);
     const Cairn__Wire__ClusterRecords *m = (const Cairn__Wire__ClusterRecords *)call->reply;
-    uint64_t before = r->map.revision, map = r->map.map;
+    uint64_t map = r->map.map;
     bool told, taken = false, more = false;
 
     if (call->rc != 0 && call->rc != CAIRN_E_CANCELED)
@@ -144,7 +145,9 @@ static void on_fetched(struct cairn_rpc_call *call)
     if (call->rc == 0) {
         taken = cairn_route_map_take(&r->map, m) == 0;
         more = taken && m->more &&
-               (r->map.revision > before || r->map.map != map); /* else it would go round in circles */
+               (m->revision > f->request.since || r->map.map != map); /* else it would go round in circles */
+        f->upto = m->revision;
+        f->failures = more ? f->failures : 0;
     }
     told = call->rc == 0 && (m->n_slots > 0 || m->n_members > 0);
     if (more)

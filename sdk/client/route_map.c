@@ -260,7 +260,7 @@ int cairn_route_map_take(struct cairn_route_map *m, const Cairn__Wire__ClusterRe
         nodes_measure(m);
     for (size_t i = 0; rc == 0 && i < page->n_slots; i++)
         rc = slot_take(m, page->slots[i]);
-    if (rc == 0)
+    if (rc == 0 && !page->more)
         m->revision = MAX(m->revision, page->revision);
     return rc;
 }

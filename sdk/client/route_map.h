@@ -55,8 +55,9 @@ struct cairn_route_map {
 void cairn_route_map_init(struct cairn_route_map *m, const char *host);
 void cairn_route_map_fini(struct cairn_route_map *m);
 
-/** All of @page. CAIRN_E_STATE: it is of an older map. CAIRN_E_NOMEM, CAIRN_E_LIMIT: part of it may have been taken;
- * m->revision is as before, so that it comes again. */
+/** All of @page. m->revision is its own then, unless there is more behind it: of one of several pages it is not certain that
+ * another node's next one fits. CAIRN_E_STATE: it is of an older map. CAIRN_E_NOMEM, CAIRN_E_LIMIT: part of it may have
+ * been taken; m->revision is as before, so that it comes again. */
 int cairn_route_map_take(struct cairn_route_map *m, const Cairn__Wire__ClusterRecords *page);
 /** NULL: nothing is known of it. */
 const struct cairn_route_slot *cairn_route_map_slot(const struct cairn_route_map *m, uint32_t slot);

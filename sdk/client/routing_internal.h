@@ -67,7 +67,8 @@ struct route_fetch {
     bool wanted; /* once more, when this one is over */
     int next;    /* the place of the node to be asked: it has told us that our map is old; -1: none in particular */
     int asked;   /* and that is being asked; -1: whoever cairn_connect() found */
-    uint32_t turn;
+    uint32_t turn, failures; /* failures: in a row */
+    uint64_t upto;           /* of the pages so far, if there are more */
     uint64_t avoid_until_ns; /* whoever cairn_connect() found did not answer: others are asked */
     uint64_t news; /* how often the map has changed */
     struct cairn_err err;

@@ -225,13 +225,18 @@ static int session_take_credits(struct cairn_rpc_session *s, uint32_t inflight_m
         uint8_t *busy = calloc(inflight_max, sizeof(*busy));
         uint32_t *of_place = calloc(inflight_max, sizeof(*of_place));
 
+        if (busy == NULL || of_place == NULL) { /* calls that wait have numbers of the window that was */
+            free(busy);
+            free(of_place);
+            return CAIRN_E_NOMEM;
+        }
         free(s->seq_busy);
         free(s->seq_of_place);
         s->seq_busy = busy;
         s->seq_of_place = of_place;
-        s->window = busy != NULL && of_place != NULL ? inflight_max : 0;
+        s->window = inflight_max;
     }
-    return s->window != 0 ? 0 : CAIRN_E_NOMEM;
+    return 0;
 }
 
 int cairn_rpc__session_welcomed(struct cairn_rpc_session *s, struct cairn_rpc_peer *peer,

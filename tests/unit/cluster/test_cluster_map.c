@@ -19,10 +19,16 @@ static void grant_no_pages(struct world *w, uint32_t i)
     atomic_store(&w->nodes[i].c->side->askers.grants.free_ns, UINT64_MAX / 2);
 }
 
-/* A change of the map that concerns nobody: at the coordinator, stored and all. */
+/* A change of the map that concerns nobody: at the coordinator, stored and all. What is stored is as it was before; so
+ * that there is something to be told, a member that was lost long ago changes with it. */
 static void change(struct world *w, uint32_t coordinator)
 {
-    uint64_t before = cairn_cluster_records_revision(w->nodes[coordinator].c->records);
+    static uint64_t inc = 1;
+    struct cairn_cluster_records *records = w->nodes[coordinator].c->records;
+    struct cairn_wire_member lost = {
+        .node = 77, .inc = inc++, .name = "lost", .zone = "", .host = "", .state = CAIRN_WIRE_MEMBER_LOST
+    };
+    uint64_t before = cairn_cluster_records_revision(records);
     struct asked a = { 0 };
     Cairn__Wire__ClusterDrain msg = CAIRN__WIRE__CLUSTER_DRAIN__INIT;
     struct cairn_err err = { 0 };
@@ -37,10 +43,11 @@ static void change(struct world *w, uint32_t coordinator)
 
     msg.node = w->nodes[coordinator].id + 1;
     msg.off = true;
+    assert_int_equal(cairn_cluster_records_put_member(records, &lost, before + 1), 0);
     cairn_rpc_call_start(&call);
     turns(w, &a.done);
     assert_int_equal(a.rc, 0);
-    WHILE_PATIENT (cairn_cluster_records_revision(w->nodes[coordinator].c->records) == before)
+    WHILE_PATIENT (cairn_cluster_records_revision(records) == before)
         turn(w);
 }
 

@@ -100,6 +100,16 @@ static void newer_records_win_and_nothing_goes_back(void **state)
     assert_int_equal(cairn_route_map_take(&m, slot_page(&p, 22, SLOT, 5, c, 1)), 0);
     assert_int_equal(leader(&m, SLOT), 9);
     assert_int_equal(m.revision, 31);
+
+    /* Nothing is all there before the last page is. */
+    slot_page(&p, 40, SLOT, 6, a, 2);
+    p.r.more = true;
+    assert_int_equal(cairn_route_map_take(&m, &p.r), 0);
+    assert_int_equal(m.slots[SLOT].epoch, 6);
+    assert_int_equal(m.revision, 31);
+    p.r.more = false;
+    assert_int_equal(cairn_route_map_take(&m, &p.r), 0);
+    assert_int_equal(m.revision, 40);
     cairn_route_map_fini(&m);
 }
 
