@@ -187,7 +187,8 @@ nodes_run() {
     start_member "$victim"
     await_ready "${pids[victim]}" "node $victim" at "$victim"
     until_says 300 up state_of "$victim" || fail "node $victim is not back in the cluster"
-    until_says 300 0 lacking || fail "not all slots have all their replicas: $(at 1 status)"
+    until_says 3600 0 lacking || # as long as what was imported takes
+        fail "not all slots have all their replicas: $(at 1 status)"
     repaired_s=$(since "$t")
 
     step "verify every byte once more, from node $victim"

@@ -38,6 +38,7 @@ static void screen_begin(struct screen *s)
     if (s->keys) {
         struct termios raw = s->before;
         raw.c_lflag &= ~(tcflag_t)(ICANON | ECHO);
+        raw.c_cc[VSUSP] = _POSIX_VDISABLE; /* stopped, it would leave a terminal without a cursor */
         tcsetattr(STDIN_FILENO, TCSANOW, &raw);
     }
     memset(&s->ours, 0, sizeof(s->ours));

@@ -103,7 +103,7 @@ static void say_missing(struct wait *w, const json_t *doc)
     }
     if (w->text[0] == '\0' && cli_cluster_unheard(doc) != NULL)
         add(w, "node %s has not been heard since the coordinator was elected", cli_cluster_unheard(doc));
-    if (w->text[0] == '\0' && strcmp(cli_cluster_health(doc), "ok") != 0)
+    if (w->text[0] == '\0' && strcmp(cli_cluster_health(doc), "failing") == 0)
         add(w, "slots refuse writes");
     if (w->text[0] == '\0' && w->settled && !cli_cluster_is_settled(doc))
         add(w, "slots are still to be moved");
