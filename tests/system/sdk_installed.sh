@@ -40,6 +40,7 @@ done
 for f in lib/systemd/system/cairnd@.service lib/systemd/system/cairnd@.socket lib/sysusers.d/cairn.conf libexec/cairn/cluster.sh share/doc/cairn/deploy.md; do
     [ -s "$dir/usr/$f" ] || fail "$f was not installed"
 done
+grep -q "^ExecStart=$dir/usr/bin/cairnd " "$dir/usr/lib/systemd/system/cairnd@.service" || fail "the unit starts another cairnd"
 "$dir/usr/libexec/cairn/cairn-local" --help >/dev/null || fail "the installed job scripts do not run"
 for way in mpi pmix; do
     [ ! -e "$dir/usr/bin/cairn-ranks-$way" ] || "$dir/usr/libexec/cairn/group-$way" --help >/dev/null || fail "group-$way is not installed"

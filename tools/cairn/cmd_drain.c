@@ -76,7 +76,7 @@ static void note_silent(struct drain *d, const json_t *members, const json_t *se
     d->silent[0] = '\0';
     for (size_t i = 0; i < json_array_size(members) && at < sizeof(d->silent); i++) {
         const json_t *m = json_array_get(members, i);
-        if (m != self && strcmp(cli_text_of(m, "state"), "silent") == 0)
+        if ((m != self || !d->lost) && strcmp(cli_text_of(m, "state"), "silent") == 0)
             at += (size_t)snprintf(d->silent + at, sizeof(d->silent) - at, "%s%s", at > 0 ? ", " : "",
                                    cli_text_of(m, "name"));
     }

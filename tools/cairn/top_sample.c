@@ -197,7 +197,7 @@ void top_look(struct top *t)
     const json_t *members = json_object_get(cluster, "members");
     for (size_t i = 0; i < json_array_size(members); i++) {
         const json_t *m = json_array_get(members, i);
-        if (is_there(m))
+        if (is_there(m) && cli_cluster_member(cluster, cli_text_of(m, "name"), false) == m) /* nobody of before */
             node_known(t, cli_text_of(m, "name"), cli_cluster_addresses(m));
     }
     json_decref(t->cluster);
@@ -273,7 +273,7 @@ static double seconds_of(const struct node *n, bool since_start)
 
 static json_t *node_row(const struct top *t, const struct node *n)
 {
-    const json_t *member = of_name(json_object_get(t->cluster, "members"), "name", n->name);
+    const json_t *member = cli_cluster_member(t->cluster, n->name, false);
     const json_t *part = of_name(json_object_get(n->status, "providers"), "type", "cluster");
     const json_t *counters = json_object_get(n->metrics[1], "counters");
     json_t *o = json_pack("{s:s, s:s, s:b, s:f, s:f, s:f, s:f}", "name",
