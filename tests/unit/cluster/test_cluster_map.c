@@ -123,6 +123,27 @@ static void a_grant_waits_for_the_map(void **state)
     expect_leases(w);
 }
 
+/* What a coordinator stored last its replicas may not have when its term ends, nor others when they missed a page; then it
+ * is in the node's records, and nobody else need be there to give it. */
+static void what_its_records_have_a_node_learns_by_itself(void **state)
+{
+    struct world *w = *state;
+    uint32_t co, a, b;
+
+    begin(w, &co, &a, &b);
+    grant_no_pages(w, co);
+    WHILE_PATIENT (life_of(w, b)->fetch_from != 0 || life_of(w, b)->learning)
+        turn(w);
+    for (uint32_t i = 0; i < NODES; i++)
+        w->nodes[b].hears[i] = false;
+    life_of(w, b)->hearsay.asked = 99; /* it waits for an answer that does not come */
+    life_of(w, b)->learned = 0;
+    expect_learned(w, b, revision_at(w, b));
+    assert_int_equal(atomic_load(&life_of(w, b)->lies), 0);
+    life_of(w, b)->hearsay.asked = 0;
+    expect_leases(w);
+}
+
 /* One says that it has what there is not: it is asked, not believed, and the others are. */
 static void a_word_of_a_map_that_there_is_not(void **state)
 {
@@ -197,6 +218,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(the_map_comes_of_another_node, setup_group, teardown),
         cmocka_unit_test_setup_teardown(a_grant_waits_for_the_map, setup_long_leases, teardown),
+        cmocka_unit_test_setup_teardown(what_its_records_have_a_node_learns_by_itself, setup_group, teardown),
         cmocka_unit_test_setup_teardown(a_word_of_a_map_that_there_is_not, setup_group, teardown),
         cmocka_unit_test_setup_teardown(a_map_from_the_future_is_dropped, setup_group, teardown),
         cmocka_unit_test_setup_teardown(doubts_wait_once_and_while_we_beat, setup_group, teardown),
