@@ -7,13 +7,14 @@
  * IDLE     nobody wants a newer map than there is.
  * ASKING   a node is asked for what has changed; again, as long as there is more. Only all of its pages make a revision:
  *          who has had some of them asks the next node from the beginning.
- * RESTING  an answer is here, or none came; who wants it again has to wait for a moment.
+ * RESTING  an answer is here, or none came; who wants it again has to wait for a moment. So has who is in the middle of
+ *          the pages, where a node gives only so many a second: it goes on there.
  * ENDED    the client ends. */
 #include "sdk/client/routing_internal.h"
 
 enum { FETCH_IDLE, FETCH_ASKING, FETCH_RESTING, FETCH_ENDED, FETCH_NR };
 /* A link or a node that needs longer for a page than one is given gets more time with each failure. */
-enum { REST_MS = 5, AVOID_MS = 1000, DOUBLINGS_MAX = 4 };
+enum { REST_MS = 5, PAUSE_MS = 50, PAUSES_MAX = 100, AVOID_MS = 1000, DOUBLINGS_MAX = 4 };
 
 #define TO(state) CAIRN_SM_TO(FETCH_##state)
 static const struct cairn_sm_state fetch_states[FETCH_NR] = {
@@ -28,7 +29,8 @@ static bool fetch_invariant(const struct cairn_sm *sm)
 {
     const struct route_fetch *f = CONTAINER_OF(sm, const struct route_fetch, sm);
 
-    return CAIRN_HOLDS(sm->state == FETCH_ASKING || f->asked == -1) && /* else its session would be held for nothing */
+    return CAIRN_HOLDS(sm->state == FETCH_ASKING || f->goes_on || f->asked == -1) && /* or its session is held in vain */
+           CAIRN_HOLDS(!f->goes_on || sm->state == FETCH_RESTING) &&
            CAIRN_HOLDS(sm->state != FETCH_IDLE || !f->wanted) &&
            CAIRN_HOLDS(cairn_timer_is_running(&f->timer) == (sm->state == FETCH_RESTING));
 }
@@ -93,9 +95,22 @@ static void fetch_ask(struct route_fetch *f)
     f->request.map = r->map.map;
     f->request.since = r->map.revision;
     f->request.members = true;
+    f->pauses = 0;
     f->call.dest = (struct cairn_rpc_dest){ .rpc = r->c->rpc, .session = s != NULL ? s : r->c->session };
     f->call.timeout_ns = (uint64_t)ROUTE_UNREACHED_MS * CAIRN_NS_PER_MS << MIN(f->failures, (uint32_t)DOUBLINGS_MAX);
     cairn_timer_stop(&r->c->loop.env, &f->timer);
+    cairn_sm_move(&f->sm, FETCH_ASKING);
+    cairn_rpc_call_start(&f->call);
+}
+
+static void fetch_go_on(void *arg)
+{
+    struct route_fetch *f = arg;
+
+    f->goes_on = false;
+    f->request.map = routing_of_fetch(f)->map.map;
+    f->request.since = f->upto;
+    cairn_timer_stop(&routing_of_fetch(f)->c->loop.env, &f->timer);
     cairn_sm_move(&f->sm, FETCH_ASKING);
     cairn_rpc_call_start(&f->call);
 }
@@ -104,7 +119,9 @@ static void on_rested(void *arg)
 {
     struct route_fetch *f = arg;
 
-    if (f->wanted)
+    if (f->goes_on)
+        fetch_go_on(f);
+    else if (f->wanted)
         fetch_ask(f);
     else
         cairn_sm_move(&f->sm, FETCH_IDLE);
@@ -123,13 +140,18 @@ static void fetch_rest(struct route_fetch *f)
     cairn_sm_move(&f->sm, FETCH_IDLE);
 }
 
-static void fetch_go_on(void *arg)
+/* False: it has been so for long, or there is no memory for a timer. */
+static bool fetch_pause(struct route_fetch *f)
 {
-    struct route_fetch *f = arg;
-    f->request.map = routing_of_fetch(f)->map.map;
-    f->request.since = f->upto;
-    cairn_sm_move(&f->sm, FETCH_ASKING);
-    cairn_rpc_call_start(&f->call);
+    struct cairn_routing *r = routing_of_fetch(f);
+
+    if (f->ends || f->pauses++ == PAUSES_MAX)
+        return false;
+    if (cairn_timer_start(&r->c->loop.env, &f->timer, routing_now(r) + PAUSE_MS * CAIRN_NS_PER_MS) != 0)
+        return false;
+    f->goes_on = true;
+    cairn_sm_move(&f->sm, FETCH_RESTING);
+    return true;
 }
 
 static void on_fetched(struct cairn_rpc_call *call)
@@ -140,6 +162,8 @@ static void on_fetched(struct cairn_rpc_call *call)
     uint64_t map = r->map.map;
     bool told, taken = false, more = false;
 
+    if (call->rc == CAIRN_E_BUSY && f->request.since > r->map.revision && fetch_pause(f))
+        return;
     if (call->rc != 0 && call->rc != CAIRN_E_CANCELED)
         fetch_failed(r);
     if (call->rc == 0) {
@@ -147,10 +171,11 @@ static void on_fetched(struct cairn_rpc_call *call)
         more = taken && m->more &&
                (m->revision > f->request.since || r->map.map != map); /* else it would go round in circles */
         f->upto = m->revision;
+        f->pauses = 0;
         f->failures = more ? f->failures : 0;
     }
     told = call->rc == 0 && (m->n_slots > 0 || m->n_members > 0);
-    if (more)
+    if (more && !f->ends)
         cairn_env_defer(&r->c->loop.env, &f->task); /* the reply lives in the call that is to be started anew */
     else
         fetch_rest(f);
@@ -193,6 +218,11 @@ void route_fetch_fini(struct cairn_routing *r)
     struct route_fetch *f = &r->fetch;
 
     f->wanted = false;
+    f->ends = true; /* whatever is there by now will do */
+    if (f->goes_on) {
+        f->goes_on = false;
+        fetch_let_go(f);
+    }
     cairn_rpc_call_cancel(&f->call);
     while (f->sm.state != FETCH_IDLE) {
         cairn_loop_turn(&r->c->loop, REST_MS * CAIRN_NS_PER_MS);

@@ -64,10 +64,12 @@ struct route_fetch {
     struct cairn_sm sm;
     struct cairn_rpc_call call;
     Cairn__Wire__ClusterFetch request;
-    bool wanted; /* once more, when this one is over */
+    bool wanted;  /* once more, when this one is over */
+    bool goes_on; /* RESTING: in the middle of the pages of @asked */
+    bool ends;    /* the client does */
     int next;    /* the place of the node to be asked: it has told us that our map is old; -1: none in particular */
     int asked;   /* and that is being asked; -1: whoever cairn_connect() found */
-    uint32_t turn, failures; /* failures: in a row */
+    uint32_t turn, failures, pauses; /* failures, pauses: in a row */
     uint64_t upto;           /* of the pages so far, if there are more */
     uint64_t avoid_until_ns; /* whoever cairn_connect() found did not answer: others are asked */
     uint64_t news; /* how often the map has changed */

@@ -204,7 +204,8 @@ static void forget_future(struct side_life *l, uint64_t upto)
     l->no_such = l->no_such != 0 ? MIN(l->no_such, have) : have;
     cairn_cluster_records_forget(l->c->records, cairn_cluster_records_map(l->c->records));
     l->learned = 0;
-    l->nwaits = 0; /* what they wait for may never be */
+    l->learn_map = 0; /* a page that is on its way to the replicas counts no more */
+    l->nwaits = 0;    /* what they wait for may never be */
     hearsay_forget(&l->hearsay);
     cairn_cluster__side_say(l->c);
 }

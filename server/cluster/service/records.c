@@ -13,10 +13,13 @@ int cairn_cluster_records_init(struct cairn_cluster_records *r)
 
 static void drop_all(struct cairn_cluster_records *r)
 {
-    for (uint32_t i = 0; i < r->slots_room; i++)
+    for (uint32_t i = 0; i < r->slots_room; i++) {
+        if (r->slots[i] != NULL)
+            free(r->slots[i]->ahead);
         free(r->slots[i]);
+    }
     for (uint32_t i = 0; i < r->nmembers; i++)
-        free(r->members[i]);
+        records_member_free(r->members[i]);
     free(r->slots);
     free(r->members);
 }
@@ -94,16 +97,31 @@ void records_item_changes(struct cairn_cluster_records *r, struct records_item *
         cairn_list_add_tail(&r->coming, &x->coming);
 }
 
+/* It is what pages have from now on. */
+static void slot_tell(struct records_slot *s, const struct cairn_slot_record *rec)
+{
+    s->slot.rec = *rec;
+    if (s->ahead == NULL || s->ahead->epoch > rec->epoch)
+        return;
+    free(s->ahead);
+    s->ahead = NULL;
+}
+
 void records_raise(struct cairn_cluster_records *r, uint64_t revision)
 {
     r->revision = MAX(r->revision, revision);
     CAIRN_LIST_FOREACH_SAFE (l, &r->coming) {
         struct records_item *x = CONTAINER_OF(l, struct records_item, coming);
+        uint64_t version = x->next;
 
-        if (x->next > r->revision)
+        if (version > r->revision)
             continue;
         cairn_list_del(&x->coming);
-        records_item_changed(r, x, x->next);
+        if (x->is_member)
+            x = &records_member_step(r, records_member_of(x))->item;
+        else if (records_slot_of(x)->ahead != NULL)
+            slot_tell(records_slot_of(x), records_slot_of(x)->ahead);
+        records_item_changed(r, x, version);
     }
 }
 
@@ -139,33 +157,38 @@ static struct records_slot *slot_make(struct cairn_cluster_records *r, uint32_t 
     return s;
 }
 
-/* *news: others are to be told of it. */
-static int slot_set(struct cairn_cluster_records *r, const struct cairn_wire_slot *x, struct records_slot **out,
-                    bool *news)
+/* @out: NULL, and CAIRN_E_LIMIT or CAIRN_E_NOMEM. */
+static int slot_get(struct cairn_cluster_records *r, uint32_t slot, struct records_slot **out)
 {
-    struct records_slot *s;
-
-    if (x->slot >= CAIRN_CLUSTER_SLOTS_MAX)
-        return CAIRN_E_LIMIT;
-    *out = s = slot_make(r, x->slot);
-    if (s == NULL)
-        return CAIRN_E_NOMEM;
-    if (x->rec.epoch > s->slot.rec.epoch)
-        s->slot.rec = x->rec;
-    *news = x->rec.epoch > s->told;
-    s->told = MAX(s->told, x->rec.epoch);
-    return 0;
+    *out = slot < CAIRN_CLUSTER_SLOTS_MAX ? slot_make(r, slot) : NULL;
+    if (*out != NULL)
+        return 0;
+    return slot < CAIRN_CLUSTER_SLOTS_MAX ? CAIRN_E_NOMEM : CAIRN_E_LIMIT;
 }
 
 int records_take_slot(struct cairn_cluster_records *r, const struct cairn_wire_slot *x, uint64_t version)
 {
     struct records_slot *s;
-    bool news;
-    int rc = slot_set(r, x, &s, &news);
+    int rc = slot_get(r, x->slot, &s);
 
-    if (rc == 0 && news)
+    if (rc == 0 && x->rec.epoch > s->slot.rec.epoch) {
+        slot_tell(s, &x->rec);
         records_item_changed(r, &s->item, version);
+    }
     return rc;
+}
+
+/* For this node alone, if it is news. */
+static int slot_go_ahead(struct records_slot *s, const struct cairn_slot_record *rec)
+{
+    if (rec->epoch <= records_newest(s)->epoch)
+        return 0;
+    if (s->ahead == NULL)
+        s->ahead = malloc(sizeof(*s->ahead));
+    if (s->ahead == NULL)
+        return CAIRN_E_NOMEM;
+    *s->ahead = *rec;
+    return 0;
 }
 
 bool cairn_cluster_records_hint(struct cairn_cluster_records *r, uint64_t map, uint32_t slot,
@@ -178,9 +201,9 @@ bool cairn_cluster_records_hint(struct cairn_cluster_records *r, uint64_t map, u
         return false;
     pthread_rwlock_wrlock(&r->lock);
     s = r->map == map ? slot_make(r, slot) : NULL;
-    newer = s != NULL && rec->epoch > s->slot.rec.epoch;
-    if (newer) /* others are told when the page has come, and with it the version */
-        s->slot.rec = *rec;
+    /* others are told when the page has come, and with it the version; what is half stored here comes first */
+    newer = s != NULL && rec->epoch > records_newest(s)->epoch && cairn_list_is_empty(&s->item.coming) &&
+            slot_go_ahead(s, rec) == 0;
     pthread_rwlock_unlock(&r->lock);
     return newer;
 }
@@ -190,9 +213,9 @@ bool cairn_cluster_records_slot(struct cairn_cluster_records *r, uint32_t slot, 
     bool found;
 
     pthread_rwlock_rdlock(&r->lock);
-    found = slot < r->slots_room && r->slots[slot] != NULL;
+    found = slot < r->slots_room && r->slots[slot] != NULL && records_newest(r->slots[slot])->epoch != 0;
     if (found)
-        *rec = r->slots[slot]->slot.rec;
+        *rec = *records_newest(r->slots[slot]);
     pthread_rwlock_unlock(&r->lock);
     return found;
 }
@@ -204,13 +227,15 @@ int cairn_cluster_records_put_slot(struct cairn_cluster_records *r, uint32_t slo
 {
     struct cairn_wire_slot x = { .slot = slot, .rec = *rec };
     struct records_slot *s;
-    bool news;
     int rc;
 
     pthread_rwlock_wrlock(&r->lock);
-    rc = slot_set(r, &x, &s, &news);
-    if (rc == 0 && news)
-        records_item_changes(r, &s->item, revision);
+    rc = revision <= r->revision ? records_take_slot(r, &x, revision) : slot_get(r, slot, &s);
+    if (rc == 0 && revision > r->revision && rec->epoch > s->slot.rec.epoch) {
+        rc = slot_go_ahead(s, rec);
+        if (rc == 0)
+            records_item_changes(r, &s->item, revision);
+    }
     pthread_rwlock_unlock(&r->lock);
     return rc;
 }

@@ -12,14 +12,17 @@ struct records_item {
     bool is_member;
 };
 
+/* What is here before all of its revision is (a hint; half a change) is for this node alone. In a page it would come with
+ * too old a revision, and who had it by that would not tell of it with the right one. */
 struct records_slot {
     struct records_item item;
-    struct cairn_wire_slot slot;
-    uint64_t told; /* the epoch that came with the item's version: a hint's is beyond it */
+    struct cairn_wire_slot slot;     /* as pages have it, since the item's version; epoch 0: not at all */
+    struct cairn_slot_record *ahead; /* a newer record; NULL: there is none */
 };
 
 struct records_member {
     struct records_item item;
+    struct records_member *ahead; /* as it will be when all of item.next is here; NULL: it stays as it is */
     uint64_t gone_ns;           /* when it was first found to be of no use any more; 0: it was not */
     struct cairn_wire_member m; /* its strings lie behind it */
 };
@@ -39,14 +42,19 @@ static inline struct records_member *records_member_of(struct records_item *x)
     return CONTAINER_OF(x, struct records_member, item);
 }
 
+static inline const struct cairn_slot_record *records_newest(const struct records_slot *s)
+{
+    return s->ahead != NULL ? s->ahead : &s->slot.rec;
+}
+
 void records_item_init(struct records_item *x, bool is_member);
 /* @x takes the place of @old, which may be freed. */
 void records_item_replace(struct records_item *old, struct records_item *x);
 /* It changed in @version, and is among the changes where that belongs. Never for what is as it was: who asks this copy
  * up to the earlier version, and goes on elsewhere, would miss it. */
 void records_item_changed(struct cairn_cluster_records *r, struct records_item *x, uint64_t version);
-/* Likewise, as soon as all of @version is here. Until then it stays where it is: whoever asks meanwhile is told of what
- * is newer than he was promised, and not of nothing. */
+/* Likewise, as soon as all of @version is here. Until then it stays where it is, and as it is: whoever asks meanwhile is
+ * told of what was before, and not of nothing. */
 void records_item_changes(struct cairn_cluster_records *r, struct records_item *x, uint64_t version);
 /* All up to @revision is here. */
 void records_raise(struct cairn_cluster_records *r, uint64_t revision);
@@ -62,5 +70,8 @@ uint32_t records_member_place(const struct cairn_cluster_records *r, uint64_t no
 int records_take_member(struct cairn_cluster_records *r, const struct cairn_wire_member *m, uint64_t version);
 /* The member at @i is not told of any more. */
 void records_member_drop(struct cairn_cluster_records *r, uint32_t i);
+void records_member_free(struct records_member *x);
+/* What is ahead of @x takes its place, if there is something; what is there then. */
+struct records_member *records_member_step(struct cairn_cluster_records *r, struct records_member *x);
 
 #endif

@@ -46,12 +46,28 @@ uint32_t records_member_place(const struct cairn_cluster_records *r, uint64_t no
     return lo;
 }
 
+void records_member_free(struct records_member *x)
+{
+    free(x->ahead);
+    free(x);
+}
+
 void records_member_drop(struct cairn_cluster_records *r, uint32_t i)
 {
     cairn_list_del(&r->members[i]->item.link);
     cairn_list_del(&r->members[i]->item.coming);
-    free(r->members[i]);
+    records_member_free(r->members[i]);
     memmove(r->members + i, r->members + i + 1, (--r->nmembers - i) * sizeof(struct records_member *));
+}
+
+static enum cairn_wire_member_state state_of(const struct records_member *x)
+{
+    return x->ahead != NULL ? x->ahead->m.state : x->m.state;
+}
+
+static uint64_t version_of(const struct records_member *x)
+{
+    return MAX(x->item.version, x->item.next);
 }
 
 /* The coordinator forgets those that are gone for good, and tells nobody: so does who has no room for another. One who
@@ -62,12 +78,12 @@ static bool member_forget(struct cairn_cluster_records *r)
 
     for (uint32_t i = 0; i < r->nmembers; i++) {
         const struct records_member *x = r->members[i];
-        bool lost = x->m.state == CAIRN_WIRE_MEMBER_LOST;
+        bool lost = state_of(x) == CAIRN_WIRE_MEMBER_LOST;
 
-        if (!lost && x->m.state != CAIRN_WIRE_MEMBER_SILENT)
+        if (!lost && state_of(x) != CAIRN_WIRE_MEMBER_SILENT)
             continue;
-        if (gone == r->nmembers || lost > (r->members[gone]->m.state == CAIRN_WIRE_MEMBER_LOST) ||
-            (x->m.state == r->members[gone]->m.state && x->item.version < r->members[gone]->item.version))
+        if (gone == r->nmembers || lost > (state_of(r->members[gone]) == CAIRN_WIRE_MEMBER_LOST) ||
+            (state_of(x) == state_of(r->members[gone]) && version_of(x) < version_of(r->members[gone])))
             gone = i;
     }
     if (gone == r->nmembers)
@@ -104,49 +120,109 @@ static bool is_alike(const struct cairn_wire_member *a, const struct cairn_wire_
     return alike;
 }
 
-/* *news: others are to be told of it. */
-static int member_set(struct cairn_cluster_records *r, const struct cairn_wire_member *m, struct records_member **out,
-                      bool *news)
+static struct records_member *member_make(const struct cairn_wire_member *m)
 {
-    uint32_t i = records_member_place(r, m->node);
-    bool known = i < r->nmembers && r->members[i]->m.node == m->node;
-    struct records_member *x;
-    int rc = known ? 0 : members_make_room(r);
+    struct records_member *x = malloc(sizeof(*x) + records_member_bytes(m));
 
-    if (rc != 0)
-        return rc;
-    *news = !known || !is_alike(&r->members[i]->m, m);
-    if (!*news) {
-        *out = r->members[i];
-        (*out)->gone_ns = 0; /* the map has it */
-        return 0;
-    }
-    i = records_member_place(r, m->node); /* somebody may have been forgotten for it */
-    *out = x = malloc(sizeof(*x) + records_member_bytes(m));
     if (x == NULL)
-        return CAIRN_E_NOMEM;
+        return NULL;
     records_item_init(&x->item, true);
+    x->ahead = NULL;
     x->gone_ns = 0;
     records_member_copy(&x->m, m, (char *)(x + 1));
-    if (known) {
-        records_item_replace(&r->members[i]->item, &x->item);
-        free(r->members[i]);
-    } else {
-        memmove(r->members + i + 1, r->members + i, (r->nmembers - i) * sizeof(struct records_member *));
-        r->nmembers++;
+    return x;
+}
+
+static struct records_member *member_find(const struct cairn_cluster_records *r, uint64_t node)
+{
+    uint32_t i = records_member_place(r, node);
+
+    return i < r->nmembers && r->members[i]->m.node == node ? r->members[i] : NULL;
+}
+
+/* @x takes the place of the one of its node, or has a new one. */
+static int member_place(struct cairn_cluster_records *r, struct records_member *x)
+{
+    struct records_member *old = member_find(r, x->m.node);
+    uint32_t i;
+
+    if (old != NULL) {
+        cairn_list_del(&old->item.coming);
+        records_item_replace(&old->item, &x->item);
+        r->members[records_member_place(r, x->m.node)] = x;
+        records_member_free(old);
+        return 0;
     }
+    if (members_make_room(r) != 0)
+        return r->nmembers >= CAIRN_CLUSTER_MEMBERS_MAX ? CAIRN_E_LIMIT : CAIRN_E_NOMEM;
+    i = records_member_place(r, x->m.node); /* somebody may have been forgotten for it */
+    memmove(r->members + i + 1, r->members + i, (r->nmembers - i) * sizeof(struct records_member *));
+    r->nmembers++;
     r->members[i] = x;
     return 0;
 }
 
+struct records_member *records_member_step(struct cairn_cluster_records *r, struct records_member *x)
+{
+    struct records_member *to = x->ahead;
+
+    if (to == NULL)
+        return x;
+    x->ahead = NULL;
+    (void)member_place(r, to); /* there is room: it is known */
+    return to;
+}
+
+/* It is as it was, as far as this copy goes; true. */
+static bool is_no_news(struct records_member *old, const struct cairn_wire_member *m)
+{
+    if (old == NULL || !is_alike(old->ahead != NULL ? &old->ahead->m : &old->m, m))
+        return false;
+    old->gone_ns = 0; /* the map has it */
+    return true;
+}
+
 int records_take_member(struct cairn_cluster_records *r, const struct cairn_wire_member *m, uint64_t version)
 {
-    struct records_member *x;
-    bool news;
-    int rc = member_set(r, m, &x, &news);
+    struct records_member *old = member_find(r, m->node), *x;
+    int rc;
 
-    if (rc == 0 && news)
+    if ((old != NULL && version < old->item.version) || (old != NULL && old->ahead == NULL && is_no_news(old, m)))
+        return 0; /* a page of whoever is behind us, of which something is wanted anew; or one that overlaps */
+    x = member_make(m);
+    if (x == NULL)
+        return CAIRN_E_NOMEM;
+    rc = member_place(r, x);
+    if (rc == 0)
         records_item_changed(r, &x->item, version);
+    else
+        records_member_free(x);
+    return rc;
+}
+
+static int member_put(struct cairn_cluster_records *r, const struct cairn_wire_member *m, uint64_t revision)
+{
+    struct records_member *old = member_find(r, m->node), *x;
+    int rc = 0;
+
+    if (revision <= r->revision)
+        return records_take_member(r, m, revision);
+    if (is_no_news(old, m))
+        return 0;
+    x = member_make(m);
+    if (x == NULL)
+        return CAIRN_E_NOMEM;
+    if (old != NULL) {
+        free(old->ahead);
+        old->ahead = x;
+        x = old;
+    } else {
+        rc = member_place(r, x);
+    }
+    if (rc == 0)
+        records_item_changes(r, &x->item, revision);
+    else
+        records_member_free(x);
     return rc;
 }
 
@@ -191,14 +267,10 @@ bool cairn_cluster_records_member(struct cairn_cluster_records *r, uint64_t node
 int cairn_cluster_records_put_member(struct cairn_cluster_records *r, const struct cairn_wire_member *m,
                                      uint64_t revision)
 {
-    struct records_member *x;
-    bool news;
     int rc;
 
     pthread_rwlock_wrlock(&r->lock);
-    rc = member_set(r, m, &x, &news);
-    if (rc == 0 && news)
-        records_item_changes(r, &x->item, revision);
+    rc = member_put(r, m, revision);
     pthread_rwlock_unlock(&r->lock);
     return rc;
 }

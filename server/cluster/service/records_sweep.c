@@ -55,7 +55,7 @@ static bool look_through_slots(struct cairn_cluster_records *r)
     uint32_t end = MIN(r->slots_room, s->next_slot + SWEEP_SLOTS);
 
     for (; s->next_slot < end; s->next_slot++) {
-        const struct cairn_slot_record *rec = r->slots[s->next_slot] != NULL ? &r->slots[s->next_slot]->slot.rec : NULL;
+        const struct cairn_slot_record *rec = r->slots[s->next_slot] != NULL ? records_newest(r->slots[s->next_slot]) : NULL;
 
         if (rec == NULL)
             continue;

@@ -318,7 +318,7 @@ static void half_a_change_is_not_told(void **state)
     cairn_arena_reset(&a);
 }
 
-/* What is there is told of until then, as it is to be: a page that says that all up to 5 is in it has what changed in 5. */
+/* What is there is told of until then, as it was: a page that says that all up to 5 is in it has what changed in 5. */
 static void half_a_change_hides_nothing(void **state)
 {
     struct cairn_wire_page page;
@@ -333,6 +333,8 @@ static void half_a_change_hides_nothing(void **state)
     cairn_arena_init(&a, 1 << 20);
     assert_int_equal(cairn_cluster_records_page(&source, 0, true, &a, &page), 0);
     assert_int_equal(page.nslots + page.nmembers, 2);
+    assert_int_equal(page.slots[0].rec.epoch, 1);
+    assert_int_equal(page.members[0].inc, 1);
     assert_int_equal(page.revision, 5);
     assert_int_equal(cairn_cluster_records_page(&source, 5, true, &a, &page), 0);
     assert_int_equal(page.nslots + page.nmembers, 0);
@@ -346,6 +348,63 @@ static void half_a_change_hides_nothing(void **state)
     assert_int_equal(cairn_cluster_records_page(&source, 7, true, &a, &page), 0);
     assert_int_equal(page.nmembers, 1);
     assert_int_equal(page.members[0].inc, 3);
+    cairn_arena_reset(&a);
+}
+
+/* What is known by a hint goes out with its version, and not before: else who has it by an older page would not tell of it
+ * with the right one. */
+static void a_hint_makes_no_hole(void **state)
+{
+    struct cairn_slot_record rec = record(1, 2), have;
+    struct cairn_wire_page page;
+    struct cairn_arena a;
+
+    (void)state;
+    put_slot(1, 1, 5);
+    put_slot(2, 1, 6);
+    cairn_cluster_records_upto(&source, 6);
+    follow(&copy, &source);
+    assert_true(cairn_cluster_records_hint(&copy, 0, 1, &rec));
+    assert_true(cairn_cluster_records_slot(&copy, 1, &have));
+    assert_int_equal(have.epoch, 2);
+    assert_false(cairn_cluster_records_hint(&copy, 0, 1, &rec));
+    follow(&third, &copy);
+    assert_true(cairn_cluster_records_slot(&third, 1, &have));
+    assert_int_equal(have.epoch, 1);
+
+    put_slot(1, 2, 9);
+    cairn_cluster_records_upto(&source, 9);
+    follow(&third, &source);
+    follow(&copy, &source);
+    expect_equal(&third, 0, 0);
+    for (int i = 0; i < 2; i++) {
+        cairn_arena_init(&a, 1 << 20);
+        assert_int_equal(cairn_cluster_records_page(i == 0 ? &third : &copy, 6, true, &a, &page), 0);
+        assert_int_equal(page.revision, 9);
+        assert_int_equal(page.nslots, 1);
+        assert_int_equal(page.slots[0].rec.epoch, 2);
+        cairn_arena_reset(&a);
+    }
+}
+
+/* Nor does a member go back to what it was where somebody is behind, and is asked all the same. */
+static void a_member_does_not_go_back(void **state)
+{
+    struct cairn_wire_page page;
+    struct cairn_wire_member m;
+    struct cairn_arena a;
+
+    (void)state;
+    put_member(1, 1, 5);
+    cairn_cluster_records_upto(&source, 5);
+    follow(&copy, &source);
+    put_member(1, 2, 7);
+    cairn_cluster_records_upto(&source, 7);
+    cairn_arena_init(&a, 1 << 20);
+    assert_int_equal(cairn_cluster_records_page(&copy, 0, true, &a, &page), 0);
+    assert_int_equal(cairn_cluster_records_take(&source, &page), 0);
+    assert_true(cairn_cluster_records_member(&source, 1, &m, &a));
+    assert_int_equal(m.inc, 2);
     cairn_arena_reset(&a);
 }
 
@@ -521,6 +580,8 @@ int main(void)
         CASE(half_a_change_is_not_told),
         CASE(half_a_change_hides_nothing),
         CASE(overlapping_pages_make_no_hole),
+        CASE(a_hint_makes_no_hole),
+        CASE(a_member_does_not_go_back),
         CASE(members_are_bounded),
         CASE(who_is_gone_for_good_is_dropped),
         CASE(many_are_dropped_in_steps),
