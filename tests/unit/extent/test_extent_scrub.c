@@ -134,7 +134,8 @@ static void an_error_that_passes_does_not_quarantine(void **state)
         assert_int_equal(fx_read(fx, id, 0, LEN, got, true, true, &n), 0);
     }
     segment_reads(fx, true);
-    scrub_rounds(fx, 2);
+    WHILE_PATIENT (atomic_load(&fx_store(fx)->table.quarantined) == 0) /* one that has begun may have been there before */
+        scrub_rounds(fx, 1);
     assert_int_equal(atomic_load(&fx_store(fx)->table.quarantined), 1);
     scrub_stop(fx);
     segment_reads(fx, false);
