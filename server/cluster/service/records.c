@@ -54,20 +54,14 @@ void records_item_init(struct records_item *x, bool is_member)
     cairn_list_init(&x->coming);
 }
 
-static void link_replace(struct cairn_link *old, struct cairn_link *l)
-{
-    if (cairn_list_is_empty(old))
-        return;
-    cairn_list_add_head(old, l);
-    cairn_list_del(old);
-}
-
 void records_item_replace(struct records_item *old, struct records_item *x)
 {
     x->version = old->version;
-    x->next = old->next;
-    link_replace(&old->link, &x->link);
-    link_replace(&old->coming, &x->coming);
+    cairn_list_del(&old->coming);
+    if (cairn_list_is_empty(&old->link))
+        return;
+    cairn_list_add_head(&old->link, &x->link);
+    cairn_list_del(&old->link);
 }
 
 /* The newest change is the last of the list. Who knows of a newer version than that in which it changed is told once
@@ -88,10 +82,7 @@ void records_item_changed(struct cairn_cluster_records *r, struct records_item *
 
 void records_item_changes(struct cairn_cluster_records *r, struct records_item *x, uint64_t version)
 {
-    if (version <= r->revision) {
-        records_item_changed(r, x, version);
-        return;
-    }
+    CAIRN_ASSERT(version > r->revision);
     x->next = MAX(x->next, version);
     if (cairn_list_is_empty(&x->coming))
         cairn_list_add_tail(&r->coming, &x->coming);

@@ -48,12 +48,12 @@ static inline const struct cairn_slot_record *records_newest(const struct record
 }
 
 void records_item_init(struct records_item *x, bool is_member);
-/* @x takes the place of @old, which may be freed. */
+/* @x takes the place of @old among the changes, and @old may be freed. */
 void records_item_replace(struct records_item *old, struct records_item *x);
 /* It changed in @version, and is among the changes where that belongs. Never for what is as it was: who asks this copy
  * up to the earlier version, and goes on elsewhere, would miss it. */
 void records_item_changed(struct cairn_cluster_records *r, struct records_item *x, uint64_t version);
-/* Likewise, as soon as all of @version is here. Until then it stays where it is, and as it is: whoever asks meanwhile is
+/* Likewise, as soon as all of @version is here, which is not yet. Until then it stays where it is, and as it is: whoever asks meanwhile is
  * told of what was before, and not of nothing. */
 void records_item_changes(struct cairn_cluster_records *r, struct records_item *x, uint64_t version);
 /* All up to @revision is here. */

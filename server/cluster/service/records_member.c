@@ -147,7 +147,6 @@ static int member_place(struct cairn_cluster_records *r, struct records_member *
     uint32_t i;
 
     if (old != NULL) {
-        cairn_list_del(&old->item.coming);
         records_item_replace(&old->item, &x->item);
         r->members[records_member_place(r, x->m.node)] = x;
         records_member_free(old);
@@ -160,6 +159,16 @@ static int member_place(struct cairn_cluster_records *r, struct records_member *
     r->nmembers++;
     r->members[i] = x;
     return 0;
+}
+
+static int member_add(struct cairn_cluster_records *r, const struct cairn_wire_member *m, struct records_member **out)
+{
+    struct records_member *x = *out = member_make(m);
+    int rc = x != NULL ? member_place(r, x) : CAIRN_E_NOMEM;
+
+    if (rc != 0)
+        free(x);
+    return rc;
 }
 
 struct records_member *records_member_step(struct cairn_cluster_records *r, struct records_member *x)
@@ -189,41 +198,34 @@ int records_take_member(struct cairn_cluster_records *r, const struct cairn_wire
 
     if ((old != NULL && version < old->item.version) || (old != NULL && old->ahead == NULL && is_no_news(old, m)))
         return 0; /* a page of whoever is behind us, of which something is wanted anew; or one that overlaps */
-    x = member_make(m);
-    if (x == NULL)
-        return CAIRN_E_NOMEM;
-    rc = member_place(r, x);
+    rc = member_add(r, m, &x);
     if (rc == 0)
         records_item_changed(r, &x->item, version);
-    else
-        records_member_free(x);
     return rc;
 }
 
 static int member_put(struct cairn_cluster_records *r, const struct cairn_wire_member *m, uint64_t revision)
 {
     struct records_member *old = member_find(r, m->node), *x;
-    int rc = 0;
+    int rc;
 
     if (revision <= r->revision)
         return records_take_member(r, m, revision);
     if (is_no_news(old, m))
         return 0;
-    x = member_make(m);
-    if (x == NULL)
-        return CAIRN_E_NOMEM;
-    if (old != NULL) {
+    if (old == NULL) {
+        rc = member_add(r, m, &old);
+        if (rc != 0)
+            return rc;
+    } else {
+        x = member_make(m);
+        if (x == NULL)
+            return CAIRN_E_NOMEM;
         free(old->ahead);
         old->ahead = x;
-        x = old;
-    } else {
-        rc = member_place(r, x);
     }
-    if (rc == 0)
-        records_item_changes(r, &x->item, revision);
-    else
-        records_member_free(x);
-    return rc;
+    records_item_changes(r, &old->item, revision);
+    return 0;
 }
 
 uint32_t cairn_cluster_records_nmembers(struct cairn_cluster_records *r)
