@@ -120,9 +120,10 @@ struct cairn_wire_member {
     enum cairn_wire_member_state state;
 };
 
-/** All that has changed in the map between the revision that was asked with and this one. */
+/** All that has changed in the map between the revision that was asked with and this one; with @more, as far as it has
+ * not changed again since, and this is where to go on at that copy. */
 struct cairn_wire_page {
-    uint64_t map, revision; /* map: whose (../map_generation.h) */
+    uint64_t map, copy, revision; /* map: whose (../map_generation.h) */
     bool more;
     const struct cairn_wire_slot *slots;
     const struct cairn_wire_member *members;

@@ -150,6 +150,7 @@ Cairn__Wire__ClusterRecords *cairn_wire_page_put(const struct cairn_wire_page *p
         (w->members = wire_array(a, page->nmembers, sizeof(*w->members))) == NULL)
         return NULL;
     w->map = page->map;
+    w->copy = page->copy;
     w->revision = page->revision;
     w->more = page->more;
     for (; w->n_slots < page->nslots; w->n_slots++) {
@@ -201,7 +202,7 @@ int cairn_wire_page_get(const Cairn__Wire__ClusterRecords *w, struct cairn_arena
     struct cairn_wire_member *members;
     int rc;
 
-    *page = (struct cairn_wire_page){ .map = w->map, .revision = w->revision, .more = w->more };
+    *page = (struct cairn_wire_page){ .map = w->map, .copy = w->copy, .revision = w->revision, .more = w->more };
     if (w->n_slots > CAIRN_WIRE_PAGE_SLOTS_MAX || w->n_members > CAIRN_WIRE_PAGE_MEMBERS_MAX)
         return cairn_err_set(err, CAIRN_E_LIMIT, "a page of %zu slots and %zu members", w->n_slots, w->n_members);
     page->slots = slots = wire_array(a, w->n_slots, sizeof(*slots));

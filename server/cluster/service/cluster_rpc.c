@@ -49,8 +49,8 @@ static void handle_register(struct cairn_rpc_req *rq)
 
 /* ---- HEARTBEAT ---- */
 
-/* What the node of the heartbeat does not have, or nothing of it: not all nodes have the map from here (grants.h), but
- * our own has it from nowhere else. */
+/* What the node of the heartbeat does not have, if that is one page, or nothing of it: not all nodes have the map from here
+ * (grants.h), and our own looks into its records. */
 static int fill_page(struct hop *h)
 {
     struct cairn_cluster *c = &h->home->c;
@@ -61,13 +61,19 @@ static int fill_page(struct hop *h)
     *page = (struct cairn_wire_page){ .map = h->grant.map };
     if (h->beat.map != h->grant.map) /* first it has to forget what it knows */
         return 0;
-    if (h->beat.who.node != c->node && cairn_cluster_records_has_news(c->records, since) &&
+    page->revision = since;
+    if (h->beat.who.node == c->node)
+        return 0;
+    if (cairn_cluster_records_has_news(c->records, since) &&
         !cluster_page_may_go(&c->side->askers.grants, cairn_env_now_ns(&c->home->env))) {
-        page->revision = since;
         page->more = true;
         return 0;
     }
     rc = cairn_cluster_records_page(c->records, since, true, &h->arena, page);
+    if (rc == 0 && page->more) {
+        page->revision = since;
+        page->nslots = page->nmembers = 0;
+    }
     return rc != 0 ? cairn_err_set(&h->ask.err, rc, "records") : 0;
 }
 

@@ -5,6 +5,7 @@
 #define CAIRN_SERVER_CLUSTER_SERVICE_LIFE_INTERNAL_H
 
 #include "server/cluster/service/hearsay.h"
+#include "server/cluster/service/records_chain.h"
 #include "server/cluster/service/side.h"
 #include "server/port/gossip.h"
 
@@ -59,7 +60,7 @@ struct side_life {
     /* What waits for the map: the oldest grant that does, and the newest. */
     struct life_wait waits[2];
     uint32_t nwaits;
-    /* What is being learned: a page. */
+    /* What is being learned: a grant's page, all of another node's, or our own records. */
     bool learning;
     atomic_bool missed; /* some replica could not learn */
     uint64_t learn_map, revision;
@@ -67,8 +68,12 @@ struct side_life {
     /* What is asked of another node, or was and is being learned. */
     struct hearsay hearsay;
     struct cairn_timer hear_timer;
-    bool fetching, fetched, fetched_more; /* fetching: a call is under way */
-    uint64_t fetch_from, fetch_since, fetch_until_ns;
+    bool fetching, fetched; /* fetching: a call is under way */
+    uint64_t fetch_from, fetch_until_ns;
+    struct records_chain chain; /* what @chain_from has given so far */
+    uint64_t chain_from;        /* 0: nobody */
+    uint64_t pause_until_ns;    /* it gives no more at the time */
+    uint32_t pauses;            /* in a row */
     uint64_t learned_from; /* whoever brought us as far as we are; 0: the coordinator */
     uint64_t no_such;      /* the map does not go so far, as the coordinator says, whoever else says it does; 0: none */
     struct cairn_rpc_call fetch;

@@ -1,9 +1,9 @@
 /* What this node learns of the map, and its lease, which depends on that. At home.
  *
- * Pages come with grants of the coordinator, of which some bring what is missing, and from other nodes: of these, the
- * group's packets say who has more, and hearsay.h whom to ask. A page goes into this node's records, then to the
- * replicas that it concerns; when all of them have it, @learned is its revision. One page at a time; what comes
- * meanwhile comes again. A grant counts as a lease when everything up to the revision that it names is learned (M1),
+ * It comes with grants of the coordinator, of which some bring a page if that is all that is missing, and from other
+ * nodes: of these, the group's packets say who has more, and hearsay.h whom to ask; one node gives all of its pages
+ * (records_chain.h). They go into this node's records, then to the replicas that they concern; when all of them have it,
+ * @learned is the revision. One thing at a time; what comes meanwhile comes again. A grant counts as a lease when everything up to the revision that it names is learned (M1),
  * from the sending of its heartbeat. The coordinator's own node has its records before, and asks nobody. */
 #include "server/cluster/service/life_internal.h"
 
@@ -13,7 +13,7 @@
 #include <inttypes.h>
 #include <stdlib.h>
 
-enum { SESSION_LOOK_MS = 20 };
+enum { SESSION_LOOK_MS = 20, PAUSE_MS = 50, PAUSES_MAX = 100 };
 
 static void hear_step(struct side_life *l);
 static void fetch_over(struct side_life *l, bool ok, uint64_t version, bool more);
@@ -101,7 +101,7 @@ static void wait_for_map(struct side_life *l, const struct life_beat *b, const s
     l->nwaits = at + 1;
 }
 
-/* ---- a page ---- */
+/* ---- pages ---- */
 
 static void learn_on(struct side_worker *w, void *arg)
 {
@@ -113,7 +113,7 @@ static void learn_on(struct side_worker *w, void *arg)
     }
 }
 
-/* @ok: all replicas have the page. */
+/* @ok: all replicas have it. */
 static void learn_over(struct side_life *l, bool ok)
 {
     bool fetched = l->fetched;
@@ -128,7 +128,7 @@ static void learn_over(struct side_life *l, bool ok)
     cairn_cluster__side_say(l->c);
     settle(l);
     if (fetched)
-        fetch_over(l, ok, l->revision, l->fetched_more);
+        fetch_over(l, ok, l->revision, false);
     else
         hear_step(l);
 }
@@ -154,21 +154,16 @@ static void learned_all(void *arg)
     learn_over(l, !missed);
 }
 
-/* Into the records (@own: it came from there), then to the workers. */
-static void learn(struct side_life *l, const struct cairn_wire_page *page, bool own)
+/* To the workers: @rc 0, and l->slots are in the records, up to @revision. */
+static void learn(struct side_life *l, uint64_t revision, int rc)
 {
-    int rc = own ? 0 : cairn_cluster_records_take(l->c->records, page);
-
     l->learning = true;
-    l->learn_map = page->map;
-    l->revision = page->revision;
-    l->slots = malloc((page->nslots + 1) * sizeof(*l->slots));
-    if (rc != 0 || l->slots == NULL) {
+    l->learn_map = cairn_cluster_records_map(l->c->records);
+    l->revision = revision;
+    if (rc != 0) {
         learn_over(l, false);
         return;
     }
-    for (uint32_t i = 0; i < page->nslots; i++)
-        l->slots[l->nslots++] = page->slots[i].slot;
     atomic_store(&l->missed, false);
     l->pending++;
     if (side_each(l->c, learn_on, learned_all, l) != 0) {
@@ -177,17 +172,31 @@ static void learn(struct side_life *l, const struct cairn_wire_page *page, bool 
     }
 }
 
+/* All pages of one copy, or the only one. */
+static void learn_pages(struct side_life *l, const struct cairn_wire_page *pages, uint32_t n)
+{
+    int rc = cairn_cluster_records_take(l->c->records, pages, n);
+    uint32_t nslots = 0;
+
+    for (uint32_t i = 0; i < n; i++)
+        nslots += pages[i].nslots;
+    l->slots = malloc((nslots + 1) * sizeof(*l->slots));
+    for (uint32_t i = 0; l->slots != NULL && i < n; i++) {
+        for (uint32_t k = 0; k < pages[i].nslots; k++)
+            l->slots[l->nslots++] = pages[i].slots[k].slot;
+    }
+    learn(l, pages[n - 1].revision, l->slots != NULL ? rc : CAIRN_E_NOMEM);
+}
+
 void life_learn_own(struct side_life *l)
 {
-    struct cairn_wire_page page;
-    struct cairn_arena a;
+    uint64_t revision;
+    int rc;
 
     if (l->learning || l->learned >= cairn_cluster_records_revision(l->c->records))
         return;
-    cairn_arena_init(&a, LIFE_ARENA_BYTES);
-    if (cairn_cluster_records_page(l->c->records, l->learned, false, &a, &page) == 0 && page.revision > l->learned)
-        learn(l, &page, true);
-    cairn_arena_reset(&a);
+    rc = cairn_cluster_records_changed(l->c->records, l->learned, &l->slots, &l->nslots, &revision);
+    learn(l, revision, rc);
 }
 
 /* ---- from the coordinator ---- */
@@ -206,6 +215,7 @@ static void forget_future(struct side_life *l, uint64_t upto)
     l->learned = 0;
     l->learn_map = 0; /* a page that is on its way to the replicas counts no more */
     l->nwaits = 0;    /* what they wait for may never be */
+    l->chain_from = 0;
     hearsay_forget(&l->hearsay);
     cairn_cluster__side_say(l->c);
 }
@@ -252,10 +262,12 @@ void life_granted(struct side_life *l, const struct life_beat *b, const struct c
         life_trust_map(l, b->sent_ns);
         wait_for_map(l, b, g);
     }
-    if (!l->learning && g->page.revision > l->learned && b->revision <= l->learned) {
-        learn(l, &g->page, b->own);
+    if (b->own)
+        life_learn_own(l);
+    else if (!l->learning && !g->page.more && g->page.revision > l->learned && b->revision <= l->learned)
+        learn_pages(l, &g->page, 1);
+    if (l->learning)
         return;
-    }
     settle(l);
     hear_step(l);
 }
@@ -267,6 +279,8 @@ static void fetch_over(struct side_life *l, bool ok, uint64_t version, bool more
     uint64_t from = l->fetch_from;
 
     l->fetch_from = 0;
+    if (!ok || !more)
+        l->chain_from = 0;
     if (hearsay_answered(&l->hearsay, now_of(l), ok, version, more)) {
         atomic_fetch_add(&l->lies, 1);
         cairn_log_warn("node %016" PRIx64 " says that it has a map which it does not have: up to revision %" PRIu64
@@ -276,35 +290,64 @@ static void fetch_over(struct side_life *l, bool ok, uint64_t version, bool more
     hear_step(l);
 }
 
-static void on_fetched(struct cairn_rpc_call *call)
-{
-    struct side_life *l = call->arg;
-    struct cairn_wire_page page;
-    struct cairn_arena a;
-
-    l->fetching = false;
-    if (life_step_over(l))
-        return;
-    cairn_arena_init(&a, LIFE_ARENA_BYTES);
-    if (call->rc != 0 || cairn_wire_page_get((const Cairn__Wire__ClusterRecords *)call->reply, &a, &page, NULL) != 0 ||
-        page.map != l->fetch_msg.map || is_no_such(l, page.revision) ||
-        (page.revision <= l->fetch_since && page.nslots + page.nmembers > 0)) {
-        fetch_over(l, false, 0, false);
-    } else if (page.map != cairn_cluster_records_map(l->c->records) || l->learning || l->fetch_since > l->learned ||
-               coordinates(l)) { /* of no use now, and no fault of its */
-        fetch_over(l, true, UINT64_MAX, false);
-    } else {
-        l->fetched = true;
-        l->fetched_more = page.more;
-        learn(l, &page, false);
-    }
-    cairn_arena_reset(&a);
-}
-
 static void hear_in(struct side_life *l, uint64_t due_ns)
 {
     if (cairn_timer_start(&l->c->home->env, &l->hear_timer, due_ns) != 0)
         cairn_log_error("no memory for a timer: the map is asked for when something else happens");
+}
+
+/* Its page is the next one of the chain. False: it is none. */
+static bool chain_add(struct side_life *l, const Cairn__Wire__ClusterRecords *reply)
+{
+    struct cairn_wire_page page;
+    struct cairn_arena a;
+    bool ok;
+
+    cairn_arena_init(&a, LIFE_ARENA_BYTES);
+    ok = cairn_wire_page_get(reply, &a, &page, NULL) == 0 && page.map == l->fetch_msg.map &&
+         !is_no_such(l, page.revision) && records_chain_add(&l->chain, &page) == 0;
+    cairn_arena_reset(&a);
+    return ok;
+}
+
+/* It gives only so many pages a second, and has given some of its own: it is asked for the next one a moment later, or
+ * all of them would have to come of another. */
+static bool chain_pause(struct side_life *l)
+{
+    uint64_t now = now_of(l);
+
+    if (l->chain.n == 0 || l->pauses++ == PAUSES_MAX)
+        return false;
+    l->pause_until_ns = now + PAUSE_MS * CAIRN_NS_PER_MS;
+    l->fetch_until_ns = l->pause_until_ns + l->hearsay.times.answer_ns;
+    hear_in(l, l->pause_until_ns);
+    return true;
+}
+
+static void on_fetched(struct cairn_rpc_call *call)
+{
+    struct side_life *l = call->arg;
+    const struct cairn_wire_page *last;
+
+    l->fetching = false;
+    if (life_step_over(l) || (call->rc == CAIRN_E_BUSY && chain_pause(l)))
+        return;
+    if (call->rc != 0 || !chain_add(l, (const Cairn__Wire__ClusterRecords *)call->reply)) {
+        fetch_over(l, false, 0, false);
+        return;
+    }
+    l->pauses = 0;
+    l->pause_until_ns = 0;
+    last = &l->chain.pages[l->chain.n - 1];
+    if (last->map != cairn_cluster_records_map(l->c->records) || (l->learning && !last->more) ||
+        l->chain.since > l->learned || coordinates(l)) { /* of no use now, and no fault of its */
+        fetch_over(l, true, UINT64_MAX, false);
+    } else if (last->more) {
+        fetch_over(l, true, last->revision, true);
+    } else {
+        l->fetched = true;
+        learn_pages(l, l->chain.pages, l->chain.n);
+    }
 }
 
 /* The question to @fetch_from, as soon as there is a session with it. */
@@ -318,12 +361,22 @@ static void fetch_start(struct side_life *l)
         fetch_over(l, false, 0, false);
         return;
     }
+    if (now < l->pause_until_ns) {
+        hear_in(l, l->pause_until_ns);
+        return;
+    }
     if (!(resort ? life_find_coordinator(l, &dest) : cairn_cluster__peer_to_ask(l->c, l->fetch_from, &dest))) {
         hear_in(l, now + SESSION_LOOK_MS * CAIRN_NS_PER_MS);
         return;
     }
+    if (l->chain_from != l->fetch_from) {
+        records_chain_end(&l->chain);
+        records_chain_begin(&l->chain, l->learned);
+        l->chain_from = l->fetch_from;
+        l->pauses = 0;
+    }
     cairn__wire__cluster_fetch__init(&l->fetch_msg);
-    l->fetch_msg.since = l->fetch_since = l->learned;
+    l->fetch_msg.since = records_chain_upto(&l->chain);
     l->fetch_msg.map = cairn_cluster_records_map(l->c->records);
     l->fetch_msg.members = true;
     l->fetch_msg.node = !resort;
@@ -399,6 +452,8 @@ void life_learn_end(struct side_life *l)
     if (l->c->env->gossip != NULL)
         l->c->env->gossip->heard = NULL;
     cairn_timer_stop(&l->c->home->env, &l->hear_timer);
+    records_chain_end(&l->chain);
+    l->chain_from = 0;
     if (l->fetching)
         cairn_rpc_call_cancel(&l->fetch);
 }

@@ -3,9 +3,10 @@
 
 #include <stdlib.h>
 
-int cairn_cluster_records_init(struct cairn_cluster_records *r)
+int cairn_cluster_records_init(struct cairn_cluster_records *r, uint64_t copy)
 {
     memset(r, 0, sizeof(*r));
+    r->copy = copy;
     cairn_list_init(&r->changes);
     cairn_list_init(&r->coming);
     return pthread_rwlock_init(&r->lock, NULL) == 0 ? 0 : CAIRN_E_NOMEM;
@@ -29,6 +30,7 @@ void cairn_cluster_records_forget(struct cairn_cluster_records *r, uint64_t map)
     pthread_rwlock_wrlock(&r->lock);
     drop_all(r);
     r->map = map;
+    r->copy++; /* it begins anew: who is in the middle of its pages cannot go on */
     r->slots = NULL;
     r->members = NULL;
     r->slots_room = r->nslots = r->members_room = r->nmembers = 0;

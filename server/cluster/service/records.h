@@ -31,6 +31,7 @@ struct records_sweep {
 struct cairn_cluster_records {
     pthread_rwlock_t lock;
     uint64_t map;                /* whose copy it is (../map_generation.h); 0: not known yet */
+    uint64_t copy;               /* which one it is of all that there are of it, as pages say */
     uint64_t revision;           /* all changes up to here are in it */
     struct cairn_link changes;   /* slots and members by version, the oldest first */
     struct cairn_link coming;    /* those that will be among them by another one: struct records_item */
@@ -43,13 +44,15 @@ struct cairn_cluster_records {
 
 /* service_internal.h has what the coordinator's side asks of it. */
 
-int cairn_cluster_records_init(struct cairn_cluster_records *r);
+/** @copy: a random number. */
+int cairn_cluster_records_init(struct cairn_cluster_records *r, uint64_t copy);
 void cairn_cluster_records_fini(struct cairn_cluster_records *r);
 
-/** Home: all of @page, which tells of everything between the revision that is here and its own. An older record than
- * the one that is here (it came by a shorter way) changes nothing. CAIRN_E_STATE: it is of another map. CAIRN_E_NOMEM,
- * CAIRN_E_LIMIT: part of it may have been taken, and it is to be asked for again. */
-int cairn_cluster_records_take(struct cairn_cluster_records *r, const struct cairn_wire_page *page);
+/** Home: all of @n pages of one copy that follow one another (records_chain.h), from the revision that is here, or before
+ * it, to one that has no more behind it. An older record than the one that is here (it came by a shorter way) changes
+ * nothing. CAIRN_E_STATE: they are of another map. CAIRN_E_NOMEM, CAIRN_E_LIMIT: part of it may have been taken, and it is
+ * to be asked for again. */
+int cairn_cluster_records_take(struct cairn_cluster_records *r, const struct cairn_wire_page *pages, uint32_t n);
 /** One record of the map @map that is in force, before the page that will tell of it. True: it is newer than the one
  * that was here. */
 bool cairn_cluster_records_hint(struct cairn_cluster_records *r, uint64_t map, uint32_t slot,
@@ -57,6 +60,10 @@ bool cairn_cluster_records_hint(struct cairn_cluster_records *r, uint64_t map, u
 
 /** Home: nothing is here any more; what comes is of @map. */
 void cairn_cluster_records_forget(struct cairn_cluster_records *r, uint64_t map);
+
+/** The ids of all slots that have changed after @since, up to *@revision, in *@slots, the caller's. CAIRN_E_NOMEM. */
+int cairn_cluster_records_changed(struct cairn_cluster_records *r, uint64_t since, uint32_t **slots, uint32_t *n,
+                                  uint64_t *revision);
 
 /** Home, now and then: one step, of a bounded length, of the search for members that are lost or silent and are named
  * by no slot. Who has been so for @after_ns is dropped: the map has forgotten him, or is about to. */

@@ -1,18 +1,29 @@
 /* A node's copy of the map, page by page, in and out: see records.h. */
 #include "server/cluster/service/records_internal.h"
 
-int cairn_cluster_records_take(struct cairn_cluster_records *r, const struct cairn_wire_page *page)
-{
-    int rc;
+#include <stdlib.h>
 
-    pthread_rwlock_wrlock(&r->lock);
-    rc = page->map == r->map ? 0 : CAIRN_E_STATE;
+static int take_page(struct cairn_cluster_records *r, const struct cairn_wire_page *page)
+{
+    int rc = page->map == r->map ? 0 : CAIRN_E_STATE;
+
     for (uint32_t i = 0; rc == 0 && i < page->nmembers; i++)
         rc = records_take_member(r, &page->members[i], page->revision);
     for (uint32_t i = 0; rc == 0 && i < page->nslots; i++)
         rc = records_take_slot(r, &page->slots[i], page->revision);
+    return rc;
+}
+
+int cairn_cluster_records_take(struct cairn_cluster_records *r, const struct cairn_wire_page *pages, uint32_t n)
+{
+    int rc = 0;
+
+    CAIRN_ASSERT(n > 0 && !pages[n - 1].more);
+    pthread_rwlock_wrlock(&r->lock);
+    for (uint32_t i = 0; rc == 0 && i < n; i++)
+        rc = take_page(r, &pages[i]);
     if (rc == 0)
-        records_raise(r, page->revision);
+        records_raise(r, pages[n - 1].revision);
     pthread_rwlock_unlock(&r->lock);
     return rc;
 }
@@ -74,7 +85,8 @@ static int page_fill(struct cairn_cluster_records *r, uint64_t since, bool membe
 
     if (slots == NULL || all == NULL)
         return CAIRN_E_NOMEM;
-    *page = (struct cairn_wire_page){ .map = r->map, .revision = since, .slots = slots, .members = all };
+    *page =
+        (struct cairn_wire_page){ .map = r->map, .copy = r->copy, .revision = since, .slots = slots, .members = all };
     /* Of a newer change perhaps not all is here yet: cairn_cluster_records_upto() says when. */
     for (; l != &r->changes && records_item_of(l)->version <= r->revision;
          page->revision = records_item_of(end->prev)->version) {
@@ -89,6 +101,24 @@ static int page_fill(struct cairn_cluster_records *r, uint64_t since, bool membe
     }
     page->revision = MAX(page->revision, r->revision);
     return 0;
+}
+
+int cairn_cluster_records_changed(struct cairn_cluster_records *r, uint64_t since, uint32_t **slots, uint32_t *n,
+                                  uint64_t *revision)
+{
+    uint32_t *ids;
+
+    pthread_rwlock_rdlock(&r->lock);
+    *slots = ids = malloc((r->nslots + 1) * sizeof(*ids));
+    *n = 0;
+    *revision = r->revision;
+    for (struct cairn_link *l = first_behind(r, since);
+         ids != NULL && l != &r->changes && records_item_of(l)->version <= r->revision; l = l->next) {
+        if (!records_item_of(l)->is_member)
+            ids[(*n)++] = records_slot_of(records_item_of(l))->slot.slot;
+    }
+    pthread_rwlock_unlock(&r->lock);
+    return ids != NULL ? 0 : CAIRN_E_NOMEM;
 }
 
 bool cairn_cluster_records_has_news(struct cairn_cluster_records *r, uint64_t since)

@@ -61,8 +61,8 @@ uint32_t cairn_cluster_records_nmembers(struct cairn_cluster_records *r);
 /** At home: all up to @revision is here now. Never goes back. */
 void cairn_cluster_records_upto(struct cairn_cluster_records *r, uint64_t revision);
 
-/** Any thread: the next page of what has changed after @since, members only if asked for; lies in @a. It holds all up
- * to page->revision. CAIRN_E_NOMEM. */
+/** Any thread: the next page of what has changed after @since, members only if asked for; lies in @a. With page->more it
+ * says where to go on in this copy; the last one holds, with those before it, all up to page->revision. CAIRN_E_NOMEM. */
 int cairn_cluster_records_page(struct cairn_cluster_records *r, uint64_t since, bool members, struct cairn_arena *a,
                                struct cairn_wire_page *page);
 

@@ -249,7 +249,8 @@ int cairn_cluster__side_start(struct cairn_cluster *c, struct cairn_err *err)
 
     c->records = calloc(1, sizeof(*c->records));
     c->side = s = calloc(1, sizeof(*s));
-    if (c->records == NULL || s == NULL || cairn_cluster_records_init(c->records) != 0) {
+    if (c->records == NULL || s == NULL ||
+        cairn_cluster_records_init(c->records, cairn_env_random(&c->home->env)) != 0) {
         free(c->records);
         c->records = NULL;
         return cairn_err_set(err, CAIRN_E_NOMEM, "cluster");

@@ -2,6 +2,8 @@
 #include "server/cluster/service/life_internal.h"
 #include "tests/unit/cluster/nodes_world.h"
 
+enum { MANY_PAGES = 3 };
+
 static struct side_life *life_of(struct world *w, uint32_t i)
 {
     return w->nodes[i].c->side->life;
@@ -62,6 +64,12 @@ static uint64_t revision_at(struct world *w, uint32_t i)
     return cairn_cluster_records_revision(w->nodes[i].c->records);
 }
 
+static bool has_the_map(struct world *w, uint32_t i, uint32_t coordinator)
+{
+    return learned(w, i) >= revision_at(w, coordinator) && revision_at(w, i) < UINT64_MAX / 2 &&
+           learned(w, i) < UINT64_MAX / 2;
+}
+
 /* All have the map; who coordinates, and two that do not. */
 static void begin(struct world *w, uint32_t *co, uint32_t *a, uint32_t *b)
 {
@@ -88,6 +96,60 @@ static void the_map_comes_of_another_node(void **state)
     }
     assert_true(atomic_load(&life_of(w, b)->asked_others) > 0);
     assert_int_equal(atomic_load(&life_of(w, b)->lies), 0);
+    expect_leases(w);
+}
+
+/* Many members that were lost long ago, told of in pages of their own. */
+static void many_changes(struct world *w, uint32_t coordinator)
+{
+    struct cairn_cluster_records *records = w->nodes[coordinator].c->records;
+    struct cairn_wire_member lost = { .name = "lost", .zone = "", .host = "", .state = CAIRN_WIRE_MEMBER_LOST };
+
+    for (uint64_t page = 0; page < MANY_PAGES; page++) {
+        for (uint32_t i = 0; i < CAIRN_WIRE_PAGE_MEMBERS_MAX - 1; i++) { /* and the one of change() */
+            lost.node = 1000 * (page + 1) + i;
+            assert_int_equal(
+                cairn_cluster_records_put_member(records, &lost, cairn_cluster_records_revision(records) + 1), 0);
+        }
+        change(w, coordinator);
+    }
+}
+
+/* Pages of another node count together: until the last is here none of them is known. A node that gives only so many a
+ * second is waited for. */
+static void pages_of_a_node_are_learned_together(void **state)
+{
+    struct world *w = *state;
+    uint64_t before, all, asked;
+    struct cluster_pace *pace;
+    uint32_t co, a, b;
+
+    begin(w, &co, &a, &b);
+    grant_no_pages(w, co);
+    WHILE_PATIENT (!has_the_map(w, b, co) || life_of(w, b)->fetch_from != 0 || life_of(w, b)->learning)
+        turn(w);
+    for (uint32_t i = 0; i < NODES; i++)
+        w->nodes[b].hears[i] = false;
+    life_of(w, b)->hearsay.asked = 99; /* it waits for an answer that does not come */
+    many_changes(w, co);
+    all = revision_at(w, co);
+    expect_learned(w, a, all);
+    before = learned(w, b);
+    asked = atomic_load(&life_of(w, b)->asked_others);
+    assert_true(before < all);
+    pace = &w->nodes[a].c->side->askers.nodes;
+    pace->bytes_per_s = 50; /* in words: pages */
+    atomic_store(&pace->free_ns, cairn_env_now_ns(&w->nodes[a].c->home->env) + CLUSTER_PACE_AHEAD_NS);
+    w->nodes[b].hears[a] = true;
+    life_of(w, b)->hearsay.asked = 0;
+    WHILE_PATIENT (learned(w, b) < all) {
+        assert_int_equal(learned(w, b), before);
+        assert_int_equal(revision_at(w, b), before);
+        turn(w);
+    }
+    assert_true(atomic_load(&life_of(w, b)->asked_others) > asked + MANY_PAGES);
+    assert_true(cairn_cluster_records_nmembers(w->nodes[b].c->records) >
+                MANY_PAGES * (CAIRN_WIRE_PAGE_MEMBERS_MAX - 1));
     expect_leases(w);
 }
 
@@ -164,12 +226,6 @@ static void a_word_of_a_map_that_there_is_not(void **state)
     assert_true(life_of(w, b)->hearsay.questions < 100);
 }
 
-static bool has_the_map(struct world *w, uint32_t i, uint32_t coordinator)
-{
-    return learned(w, i) >= revision_at(w, coordinator) && revision_at(w, i) < UINT64_MAX / 2 &&
-           learned(w, i) < UINT64_MAX / 2;
-}
-
 /* What a node has goes beyond the map that there is, and it gives it to others: the coordinator says so, and they fetch
  * it anew; not from each other. */
 static void a_map_from_the_future_is_dropped(void **state)
@@ -217,6 +273,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(the_map_comes_of_another_node, setup_group, teardown),
+        cmocka_unit_test_setup_teardown(pages_of_a_node_are_learned_together, setup_group, teardown),
         cmocka_unit_test_setup_teardown(a_grant_waits_for_the_map, setup_long_leases, teardown),
         cmocka_unit_test_setup_teardown(what_its_records_have_a_node_learns_by_itself, setup_group, teardown),
         cmocka_unit_test_setup_teardown(a_word_of_a_map_that_there_is_not, setup_group, teardown),

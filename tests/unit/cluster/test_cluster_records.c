@@ -1,6 +1,7 @@
 /* A node's copy of the map: what changed since a version, in pages, from one node to the next. */
 #include "server/cluster/service/grants.h"
 #include "server/cluster/service/records.h"
+#include "server/cluster/service/records_chain.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -16,9 +17,9 @@ static struct cairn_cluster_records source, copy, third;
 static int setup(void **state)
 {
     (void)state;
-    assert_int_equal(cairn_cluster_records_init(&source), 0);
-    assert_int_equal(cairn_cluster_records_init(&copy), 0);
-    assert_int_equal(cairn_cluster_records_init(&third), 0);
+    assert_int_equal(cairn_cluster_records_init(&source, 100), 0);
+    assert_int_equal(cairn_cluster_records_init(&copy, 200), 0);
+    assert_int_equal(cairn_cluster_records_init(&third, 300), 0);
     return 0;
 }
 
@@ -68,23 +69,32 @@ static void put_member(uint64_t node, uint64_t inc, uint64_t revision)
     assert_int_equal(cairn_cluster_records_put_member(&source, &m, revision), 0);
 }
 
+/* The next page of @from. */
+static bool chain_more(struct records_chain *ch, struct cairn_cluster_records *from)
+{
+    struct cairn_wire_page page;
+    struct cairn_arena a;
+
+    cairn_arena_init(&a, 16 << 20);
+    assert_int_equal(cairn_cluster_records_page(from, records_chain_upto(ch), true, &a, &page), 0);
+    assert_true(page.nslots <= CAIRN_WIRE_PAGE_SLOTS_MAX && page.nmembers <= CAIRN_WIRE_PAGE_MEMBERS_MAX);
+    assert_int_equal(records_chain_add(ch, &page), 0);
+    cairn_arena_reset(&a);
+    return page.more;
+}
+
 /* Takes from @from until there is no more; returns how many pages that were. */
 static uint32_t follow(struct cairn_cluster_records *to, struct cairn_cluster_records *from)
 {
-    struct cairn_wire_page page;
-    uint32_t n = 0;
+    struct records_chain ch;
+    uint32_t n;
 
-    do {
-        struct cairn_arena a;
-
-        cairn_arena_init(&a, 16 << 20);
-        assert_int_equal(cairn_cluster_records_page(from, cairn_cluster_records_revision(to), true, &a, &page), 0);
-        assert_true(page.nslots <= CAIRN_WIRE_PAGE_SLOTS_MAX && page.nmembers <= CAIRN_WIRE_PAGE_MEMBERS_MAX);
-        assert_true(!page.more || page.revision > cairn_cluster_records_revision(to));
-        assert_int_equal(cairn_cluster_records_take(to, &page), 0);
-        cairn_arena_reset(&a);
-        n++;
-    } while (page.more);
+    records_chain_begin(&ch, cairn_cluster_records_revision(to));
+    while (chain_more(&ch, from)) {
+    }
+    n = ch.n;
+    assert_int_equal(cairn_cluster_records_take(to, ch.pages, n), 0);
+    records_chain_end(&ch);
     return n;
 }
 
@@ -201,12 +211,12 @@ static void a_copy_is_of_one_map(void **state)
     assert_int_equal(cairn_cluster_records_page(&source, 0, true, &a, &page), 0);
     assert_int_equal(page.map, 7);
     cairn_cluster_records_forget(&copy, 8);
-    assert_int_equal(cairn_cluster_records_take(&copy, &page), CAIRN_E_STATE);
+    assert_int_equal(cairn_cluster_records_take(&copy, &page, 1), CAIRN_E_STATE);
     assert_false(cairn_cluster_records_hint(&copy, 7, 5, &rec));
     assert_int_equal(cairn_cluster_records_revision(&copy), 0);
     assert_false(cairn_cluster_records_slot(&copy, 5, &have));
     cairn_cluster_records_forget(&copy, 7);
-    assert_int_equal(cairn_cluster_records_take(&copy, &page), 0);
+    assert_int_equal(cairn_cluster_records_take(&copy, &page, 1), 0);
     assert_int_equal(cairn_cluster_records_revision(&copy), 2);
     cairn_cluster_records_forget(&copy, 8);
     assert_false(cairn_cluster_records_slot(&copy, 5, &have));
@@ -291,7 +301,7 @@ static void hostile_slots_are_refused(void **state)
     struct cairn_wire_page page = { .revision = 5, .slots = &x, .nslots = 1 };
 
     (void)state;
-    assert_int_equal(cairn_cluster_records_take(&copy, &page), CAIRN_E_LIMIT);
+    assert_int_equal(cairn_cluster_records_take(&copy, &page, 1), CAIRN_E_LIMIT);
     assert_int_equal(cairn_cluster_records_revision(&copy), 0);
 }
 
@@ -402,7 +412,7 @@ static void a_member_does_not_go_back(void **state)
     cairn_cluster_records_upto(&source, 7);
     cairn_arena_init(&a, 1 << 20);
     assert_int_equal(cairn_cluster_records_page(&copy, 0, true, &a, &page), 0);
-    assert_int_equal(cairn_cluster_records_take(&source, &page), 0);
+    assert_int_equal(cairn_cluster_records_take(&source, &page, 1), 0);
     assert_true(cairn_cluster_records_member(&source, 1, &m, &a));
     assert_int_equal(m.inc, 2);
     cairn_arena_reset(&a);
@@ -417,12 +427,12 @@ static void take_between(uint64_t since, uint64_t revision)
     assert_int_equal(cairn_cluster_records_page(&source, since, true, &a, &page), 0);
     assert_int_equal(page.revision, revision);
     assert_false(page.more);
-    assert_int_equal(cairn_cluster_records_take(&copy, &page), 0);
+    assert_int_equal(cairn_cluster_records_take(&copy, &page, 1), 0);
     cairn_arena_reset(&a);
 }
 
 /* Answers to several heartbeats, each of what had changed since the same revision. Of what the copy has it knows the
- * version after all: who reads a page of it and goes on at the source misses nothing. */
+ * version after all: who knows all up to one of them is told of what came behind it, and of no more. */
 static void overlapping_pages_make_no_hole(void **state)
 {
     enum { EACH = 400 }; /* two of them fit into a page, and three do not */
@@ -440,12 +450,103 @@ static void overlapping_pages_make_no_hole(void **state)
     }
     expect_equal(&copy, 3 * EACH, 3);
     cairn_arena_init(&a, 16 << 20);
+    for (uint64_t since = 11; since < 13; since++) {
+        assert_int_equal(cairn_cluster_records_page(&copy, since, true, &a, &page), 0);
+        assert_int_equal(page.nslots, (13 - since) * EACH);
+        assert_int_equal(page.nmembers, 13 - since);
+    }
     assert_int_equal(cairn_cluster_records_page(&copy, 0, true, &a, &page), 0);
     assert_true(page.more);
-    assert_int_equal(cairn_cluster_records_take(&third, &page), 0);
+    assert_int_equal(page.nslots, 2 * EACH);
     cairn_arena_reset(&a);
-    follow(&third, &source);
-    expect_equal(&third, 3 * EACH, 3);
+}
+
+/* What changes while pages are read is not in those that were; until the last one is here nothing of them is taken. */
+static void pages_are_taken_when_all_are_here(void **state)
+{
+    enum { EACH = 600 }; /* one of them fits into a page, and two do not */
+    struct records_chain ch;
+    struct cairn_slot_record rec;
+
+    (void)state;
+    for (uint32_t i = 0; i < 3 * EACH; i++)
+        put_slot(i, 1, 11 + i / EACH);
+    put_member(1, 1, 13);
+    cairn_cluster_records_upto(&source, 13);
+    records_chain_begin(&ch, 0);
+    assert_true(chain_more(&ch, &source));
+    assert_int_equal(records_chain_upto(&ch), 11);
+    put_slot(EACH, 2, 14); /* of the second page: it is not in that one any more */
+    put_slot(0, 2, 15);    /* of the first one */
+    cairn_cluster_records_upto(&source, 15);
+    assert_true(chain_more(&ch, &source));
+    assert_int_equal(ch.pages[1].nslots, EACH - 1);
+    assert_false(chain_more(&ch, &source));
+    assert_int_equal(cairn_cluster_records_take(&copy, ch.pages, ch.n), 0);
+    records_chain_end(&ch);
+    expect_equal(&copy, 3 * EACH, 1);
+    follow(&third, &copy); /* it gives them out as it took them */
+    expect_equal(&third, 3 * EACH, 1);
+    assert_true(cairn_cluster_records_slot(&third, 0, &rec) && rec.epoch == 2);
+}
+
+static bool page_has(const struct cairn_wire_page *page, uint32_t slot)
+{
+    for (uint32_t i = 0; i < page->nslots; i++) {
+        if (page->slots[i].slot == slot)
+            return true;
+    }
+    return false;
+}
+
+/* What has changed again is not in the first pages of one copy, and not yet in the rest of another one that is behind: who
+ * took both would say that all is there. Nor do those go together from before and after a copy has forgotten all. */
+static void pages_of_two_copies_are_not_mixed(void **state)
+{
+    enum { EACH = 600 };
+    struct cairn_wire_page page;
+    struct records_chain ch;
+    struct cairn_arena a;
+
+    (void)state;
+    for (uint32_t i = 0; i < 2 * EACH; i++)
+        put_slot(i, 1, 11 + i / EACH);
+    cairn_cluster_records_upto(&source, 12);
+    follow(&copy, &source);
+    put_slot(0, 2, 13);
+    cairn_cluster_records_upto(&source, 13);
+    records_chain_begin(&ch, 0);
+    assert_true(chain_more(&ch, &source));
+    cairn_arena_init(&a, 16 << 20);
+    assert_int_equal(cairn_cluster_records_page(&copy, records_chain_upto(&ch), true, &a, &page), 0);
+    assert_false(page.more || page_has(&page, 0) || page_has(&ch.pages[0], 0));
+    assert_int_equal(records_chain_add(&ch, &page), CAIRN_E_STATE);
+    cairn_cluster_records_forget(&source, 0);
+    put_slot(0, 2, 13);
+    cairn_cluster_records_upto(&source, 13);
+    assert_int_equal(cairn_cluster_records_page(&source, records_chain_upto(&ch), true, &a, &page), 0);
+    assert_int_equal(records_chain_add(&ch, &page), CAIRN_E_STATE);
+    cairn_arena_reset(&a);
+    records_chain_end(&ch);
+}
+
+/* Pages without end are not followed. */
+static void pages_that_lead_nowhere_are_refused(void **state)
+{
+    struct cairn_wire_slot x = { .slot = 1, .rec = record(1, 1) };
+    struct cairn_wire_page page = { .revision = 5, .slots = &x, .nslots = 1, .more = true };
+    struct records_chain ch;
+    int rc = 0;
+
+    (void)state;
+    records_chain_begin(&ch, 5);
+    assert_int_equal(records_chain_add(&ch, &page), CAIRN_E_INVAL);
+    page.revision = 4;
+    assert_int_equal(records_chain_add(&ch, &page), CAIRN_E_INVAL);
+    for (page.revision = 6; rc == 0; page.revision++)
+        rc = records_chain_add(&ch, &page);
+    assert_int_equal(rc, CAIRN_E_LIMIT);
+    records_chain_end(&ch);
 }
 
 static bool is_member(uint64_t node)
@@ -580,6 +681,9 @@ int main(void)
         CASE(half_a_change_is_not_told),
         CASE(half_a_change_hides_nothing),
         CASE(overlapping_pages_make_no_hole),
+        CASE(pages_are_taken_when_all_are_here),
+        CASE(pages_of_two_copies_are_not_mixed),
+        CASE(pages_that_lead_nowhere_are_refused),
         CASE(a_hint_makes_no_hole),
         CASE(a_member_does_not_go_back),
         CASE(members_are_bounded),

@@ -213,7 +213,7 @@ static void a_heartbeat_is_granted(void **state)
                                         .ahead = true,
                                         .upto = 902,
                                         .map = 77,
-                                        .page = { 77, 901, true, slots, members, 2, 2 } };
+                                        .page = { 77, 66, 901, true, slots, members, 2, 2 } };
     struct cairn_wire_heartbeat beat = {
         .who = { 7, 30 }, .number = 55, .revision = 900, .term = 88, .map = 77, .vouched = 899
     };
@@ -235,7 +235,8 @@ static void a_heartbeat_is_granted(void **state)
     assert_int_equal(GET(), 0);
     assert_true(cairn_who_is(got.who, g.who) && got.number == 55 && got.term == 89 && got.granted &&
                 got.wants_register && got.upto == 902 && got.ahead && got.map == 77 && got.page.map == 77);
-    assert_true(got.page.revision == 901 && got.page.more && got.page.nslots == 2 && got.page.nmembers == 2);
+    assert_true(got.page.copy == 66 && got.page.revision == 901 && got.page.more && got.page.nslots == 2 &&
+                got.page.nmembers == 2);
     assert_true(got.page.slots[1].slot == 9 && got.page.slots[1].rec.epoch == 12);
     assert_string_equal(got.page.members[1].zone, "rack 2");
     assert_string_equal(got.page.members[0].host, "h1");
@@ -282,7 +283,7 @@ static void the_largest_fit_into_a_frame(void **state)
     struct cairn_wire_grant g = { .who = { UINT64_MAX, UINT64_MAX },
                                   .number = UINT64_MAX,
                                   .upto = UINT64_MAX,
-                                  .page = { 0, UINT64_MAX, true, slots, members, CAIRN_WIRE_PAGE_SLOTS_MAX,
+                                  .page = { 0, UINT64_MAX, UINT64_MAX, true, slots, members, CAIRN_WIRE_PAGE_SLOTS_MAX,
                                             CAIRN_WIRE_PAGE_MEMBERS_MAX } };
     struct ends *e = *state;
 
