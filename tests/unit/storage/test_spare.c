@@ -1,6 +1,7 @@
 /* Room on the disk that new data does not get, on a small file system. */
 #include "server/storage/spare.h"
 
+#include "tests/lib/patience.h"
 #include "tests/lib/scratch.h"
 #include "tests/lib/skip.h"
 
@@ -150,7 +151,7 @@ static void a_removal_is_lent_the_room_until_it_is_there_again(void **state)
 /* What status tells of the disk as it is, however slow the machine is. */
 static bool shown(struct fixture *fx, uint64_t *growth)
 {
-    while (!cairn_errand_await(&fx->spare.looking, 1000)) {
+    WHILE_PATIENT (!cairn_errand_await(&fx->spare.looking, 1000)) {
     }
     return cairn_spare_show(&fx->spare, growth);
 }
@@ -194,7 +195,7 @@ static void a_disk_that_is_gone_holds_up_no_loop(void **state)
     loop = pthread_self();
     assert_false(shown(fx, &growth));
     atomic_store(&gone, true);
-    while (atomic_load(&asked) == 0)
+    WHILE_PATIENT (atomic_load(&asked) == 0)
         cairn_spare_ask(&fx->spare);
     fill_but(fx, 0); /* now, as any look that could find the disk as it was waits */
     for (int i = 0; i < 100; i++) {
