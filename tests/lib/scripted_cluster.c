@@ -20,6 +20,18 @@ static struct scripted_peer *of(struct cairn_rpc_req *rq)
 
 /* ---- the map ---- */
 
+/* The second page is asked for, and not given yet. */
+static bool is_refused(struct scripted_peer *n, uint64_t since)
+{
+    bool is;
+
+    pthread_mutex_lock(&n->c->mutex);
+    is = n->map.revision - since == 1 && n->refused < atomic_load(&n->m.busy);
+    n->refused += is;
+    pthread_mutex_unlock(&n->c->mutex);
+    return is;
+}
+
 static void cluster_records(struct cairn_rpc_req *rq)
 {
     const Cairn__Wire__ClusterFetch *m = (const Cairn__Wire__ClusterFetch *)rq->msg;
@@ -30,6 +42,10 @@ static void cluster_records(struct cairn_rpc_req *rq)
     atomic_fetch_add(&n->m.maps, 1);
     if (atomic_load(&n->m.mute)) {
         scripted_hold(rq);
+        return;
+    }
+    if (is_refused(n, m->since)) {
+        cairn_rpc_reply_err(rq, CAIRN_E_BUSY, "many ask for the map");
         return;
     }
     Cairn__Wire__SlotUpdate *slots = calloc(SCRIPTED_SLOTS, sizeof(*slots)),
@@ -71,6 +87,13 @@ static void cluster_records(struct cairn_rpc_req *rq)
         r.n_slots = SCRIPTED_SLOTS;
         r.members = pmembers;
         r.n_members = c->n;
+    }
+    if (atomic_load(&n->m.busy) > 0 && r.n_slots > 0) {
+        r.more = m->since < n->map.revision - 1;
+        r.revision -= r.more ? 1 : 0;
+        r.n_slots /= 2;
+        r.slots += r.more ? 0 : r.n_slots;
+        n->refused = 0;
     }
     cairn_rpc_reply(rq, 0, &r.base, NULL, 0);
     pthread_mutex_unlock(&c->mutex);

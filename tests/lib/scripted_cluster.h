@@ -35,6 +35,7 @@ struct scripted_member {
     atomic_bool lost;   /* and it knows of no map at all */
     atomic_bool mute;   /* who asks for the map gets no answer */
     atomic_bool behind; /* it has not heard of the newest namespace */
+    atomic_uint busy;   /* not 0: the map comes in two pages; who has the first one is told so often that many ask */
     /* what it was asked */
     atomic_uint commits, puts, gets, replica_gets, mputs, mgets, lists, opens, closes, maps, hellos;
 };

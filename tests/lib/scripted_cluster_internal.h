@@ -49,6 +49,7 @@ struct scripted_peer {
     const char *told;        /* as others are told it is reached */
     const char *told_name;   /* NULL, or likewise */
     struct scripted_map map; /* as it knows it */
+    uint32_t refused;        /* second pages of it, since the first one was given */
     atomic_uint_fast64_t steps_down; /* at its next MOVED: slot, heir + 1; 0: it does not */
     struct scripted_upload uploads[UPLOADS_MAX];
     struct cairn_rpc *rpc, *workers[1];

@@ -129,6 +129,41 @@ static void who_does_not_answer_is_named(void **state)
     routed_free(x);
 }
 
+static const char *key_between(struct routed *x, uint32_t leader, uint32_t from, uint32_t to)
+{
+    const char *key;
+    uint32_t n = 0, slot;
+
+    do {
+        key = key_of(x, leader, n++);
+        slot = scripted_cluster_slot(key, strlen(key));
+    } while (slot < from || slot >= to);
+    return key;
+}
+
+/* A node that gives only so many pages of the map a second, and is in the middle of them, is waited for: who would begin
+ * anew elsewhere each time would never have all. */
+static void pages_that_come_slowly_come_all(void **state)
+{
+    struct routed *x = routed_new(2, false);
+    char keys[2][32];
+
+    (void)state;
+    strcpy(keys[0], key_between(x, 0, 0, SCRIPTED_SLOTS / 2));
+    strcpy(keys[1], key_between(x, 0, SCRIPTED_SLOTS / 2, SCRIPTED_SLOTS));
+    assert_int_equal(put(x, keys[0], 20000), 0);
+    for (uint32_t i = 0; i < 2; i++)
+        atomic_store(&node_of(x, i)->busy, 3);
+    for (uint32_t i = 0; i < 2; i++)
+        scripted_cluster_move(x->cluster, scripted_cluster_slot(keys[i], strlen(keys[i])), 1);
+    for (uint32_t i = 0; i < 2; i++) {
+        assert_int_equal(put(x, keys[i], 60000), 0);
+        assert_int_equal(scripted_cluster_stores(x->cluster, keys[i], strlen(keys[i])), 2 - i);
+    }
+    assert_true(node_of(x, 0)->maps + node_of(x, 1)->maps >= 1 + 3 + 1);
+    routed_free(x);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -137,6 +172,7 @@ int main(void)
         cmocka_unit_test(an_open_outlives_the_handle_that_began_it),
         cmocka_unit_test(tries_become_as_long_as_answers_take),
         cmocka_unit_test(who_does_not_answer_is_named),
+        cmocka_unit_test(pages_that_come_slowly_come_all),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
