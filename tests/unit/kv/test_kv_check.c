@@ -90,7 +90,7 @@ static uint64_t digest(const char *dir)
 static void a_check_changes_nothing(void **state)
 {
     struct fx *fx = *state;
-    char copy[SCRATCH_MAX], command[3 * SCRATCH_MAX];
+    char copy[SCRATCH_MAX], command[4 * SCRATCH_MAX];
     uint64_t before;
 
     fill(fx);
