@@ -166,7 +166,10 @@ static void on_fetched(struct cairn_rpc_call *call)
         return;
     if (call->rc != 0 && call->rc != CAIRN_E_CANCELED)
         fetch_failed(r);
-    if (call->rc == 0) {
+    if (call->rc == 0 && f->request.since > r->map.revision && m->copy != f->copy) {
+        f->wanted = true; /* the node has begun anew with its own: what came before cannot be gone on with */
+    } else if (call->rc == 0) {
+        f->copy = m->copy;
         taken = cairn_route_map_take(&r->map, m) == 0;
         more = taken && m->more &&
                (m->revision > f->request.since || r->map.map != map); /* else it would go round in circles */

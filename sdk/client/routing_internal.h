@@ -70,7 +70,7 @@ struct route_fetch {
     int next;    /* the place of the node to be asked: it has told us that our map is old; -1: none in particular */
     int asked;   /* and that is being asked; -1: whoever cairn_connect() found */
     uint32_t turn, failures, pauses; /* failures, pauses: in a row */
-    uint64_t upto;           /* of the pages so far, if there are more */
+    uint64_t upto, copy;     /* of the pages so far, if there are more; of which node's copy they are */
     uint64_t avoid_until_ns; /* whoever cairn_connect() found did not answer: others are asked */
     uint64_t news; /* how often the map has changed */
     struct cairn_err err;

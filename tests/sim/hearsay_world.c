@@ -40,7 +40,7 @@ static void send(struct hearsay_node *from, uint32_t to, const struct message *m
 static void step(struct hearsay_node *x)
 {
     struct hearsay_question q = hearsay_step(&x->hearsay, now_of(x), 1);
-    struct message m = { .kind = QUESTION, .revision = x->have };
+    struct message m = { .kind = QUESTION };
 
     cairn_timer_stop(env_of(x), &x->step);
     if (q.node == 0) {
@@ -48,8 +48,9 @@ static void step(struct hearsay_node *x)
             cairn_timer_start(env_of(x), &x->step, q.due_ns);
         return;
     }
+    x->upto = q.goes_on ? x->upto : x->have;
+    m.revision = x->upto;
     m.number = ++x->number;
-    x->since = x->have;
     x->asked++;
     cairn_timer_start(env_of(x), &x->late, now_of(x) + x->hearsay.times.answer_ns);
     send(x, (uint32_t)q.node - 1, &m);
@@ -57,8 +58,7 @@ static void step(struct hearsay_node *x)
 
 static void say(struct hearsay_node *x)
 {
-    struct cairn_swim_in in = { .type = CAIRN_SWIM_WORD,
-                                .word = { x->index + 1, MAX(x->have, x->lies_until) } };
+    struct cairn_swim_in in = { .type = CAIRN_SWIM_WORD, .word = { x->index + 1, MAX(x->have, x->lies_until) } };
 
     group_world_input(x->hw->gw, x->index, &in);
 }
@@ -82,7 +82,7 @@ static void on_late(void *arg)
     struct hearsay_node *x = arg;
 
     x->number++;
-    hearsay_answered(&x->hearsay, now_of(x), false, 0, false);
+    hearsay_answered(&x->hearsay, now_of(x), HEARSAY_FAILED, 0, false);
     step(x);
 }
 
@@ -122,6 +122,8 @@ static void take_beat(struct hearsay_node *x, uint32_t from, const struct messag
     if (beat->revision < x->have && cluster_page_may_go(&x->pace, now_of(x))) {
         x->hw->granted_records++;
         page(x, beat->revision, &m);
+        if (m.more) /* it does not say that all is there */
+            m.revision = beat->revision;
     }
     send(x, from, &m);
 }
@@ -150,9 +152,10 @@ static void take_page(struct hearsay_node *x, const struct message *m)
     if (m->number != x->number || x->hearsay.asked == 0)
         return;
     cairn_timer_stop(env_of(x), &x->late);
-    if (!m->refused)
+    x->upto = m->refused ? x->upto : m->revision;
+    if (!m->refused && !m->more)
         have(x, m->revision);
-    hearsay_answered(&x->hearsay, now_of(x), !m->refused, m->revision, m->more);
+    hearsay_answered(&x->hearsay, now_of(x), m->refused ? HEARSAY_BUSY : HEARSAY_GIVEN, m->revision, m->more);
     step(x);
 }
 

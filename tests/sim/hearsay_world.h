@@ -16,7 +16,7 @@ struct hearsay_world_conf {
 struct hearsay_node {
     struct hearsay hearsay;
     struct cairn_timer step, beat, late; /* late: the question's deadline */
-    uint64_t have, since, lies_until;    /* since: what the question was asked with */
+    uint64_t have, upto, lies_until;     /* upto: of the pages that come of the one who is asked; they count together */
     uint64_t number;                     /* of the question */
     uint64_t asked, served, refused;     /* questions: sent; answered with a page; not */
     uint64_t record_bytes;               /* of pages that it has sent */

@@ -49,8 +49,8 @@ static void handle_register(struct cairn_rpc_req *rq)
 
 /* ---- HEARTBEAT ---- */
 
-/* What the node of the heartbeat does not have, if that is one page, or nothing of it: not all nodes have the map from here
- * (grants.h), and our own looks into its records. */
+/* What the node of the heartbeat does not have, if that is one page, or nothing of it: not all nodes have the map from
+ * here (grants.h), and our own looks into its records. */
 static int fill_page(struct hop *h)
 {
     struct cairn_cluster *c = &h->home->c;
@@ -64,16 +64,13 @@ static int fill_page(struct hop *h)
     page->revision = since;
     if (h->beat.who.node == c->node)
         return 0;
-    if (cairn_cluster_records_has_news(c->records, since) &&
-        !cluster_page_may_go(&c->side->askers.grants, cairn_env_now_ns(&c->home->env))) {
+    if (!cairn_cluster_records_fit(c->records, since) ||
+        (cairn_cluster_records_has_news(c->records, since) &&
+         !cluster_page_may_go(&c->side->askers.grants, cairn_env_now_ns(&c->home->env)))) {
         page->more = true;
         return 0;
     }
     rc = cairn_cluster_records_page(c->records, since, true, &h->arena, page);
-    if (rc == 0 && page->more) {
-        page->revision = since;
-        page->nslots = page->nmembers = 0;
-    }
     return rc != 0 ? cairn_err_set(&h->ask.err, rc, "records") : 0;
 }
 

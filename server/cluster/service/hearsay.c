@@ -4,12 +4,15 @@
 const struct hearsay_times hearsay_times_default = { .jitter_ns = 40 * CAIRN_NS_PER_MS,
                                                      .patience_ns = 1000 * CAIRN_NS_PER_MS,
                                                      .answer_ns = 500 * CAIRN_NS_PER_MS,
+                                                     .again_ns = 50 * CAIRN_NS_PER_MS,
+                                                     .pages_ns = 10 * CAIRN_NS_PER_S,
                                                      .shun_min_ns = 1000 * CAIRN_NS_PER_MS,
                                                      .shun_max_ns = 64 * CAIRN_NS_PER_S };
 
 enum {
     PAUSE_DOUBLINGS_MAX = 5, /* between questions that failed */
-    PAGES_MAX = 2048,        /* of one source without another question: more than the largest map has */
+    PAGES_MAX = 4096,        /* of one source in a row: more than the largest map has, if they are half full */
+    LATE_MAX = 4,            /* answers between two pages */
 };
 
 /* Marsaglia, Journal of Statistical Software 2003: xorshift64. */
@@ -132,16 +135,27 @@ static uint64_t next_ns(const struct hearsay *h, uint64_t coordinator)
     return at;
 }
 
-static struct hearsay_question ask(struct hearsay *h, uint64_t node, uint64_t version)
+static struct hearsay_question ask(struct hearsay *h, uint64_t now_ns, uint64_t node, uint64_t version,
+                                   uint64_t coordinator)
 {
     h->asked = node;
+    h->asked_coordinator = node == coordinator;
     h->asked_version = version;
     h->asked_have = h->have;
-    h->pages = h->more ? h->pages + 1 : 0;
-    h->more = false;
+    h->begun_ns = now_ns;
+    h->pages = h->late = 0;
     h->due_ns = 0;
     h->questions++;
     return (struct hearsay_question){ .node = node };
+}
+
+static struct hearsay_question go_on(struct hearsay *h, uint64_t now_ns)
+{
+    if (now_ns < h->again_ns)
+        return (struct hearsay_question){ .due_ns = h->again_ns };
+    h->more = false;
+    h->questions++;
+    return (struct hearsay_question){ .node = h->asked, .goes_on = true };
 }
 
 struct hearsay_question hearsay_step(struct hearsay *h, uint64_t now_ns, uint64_t coordinator)
@@ -152,17 +166,17 @@ struct hearsay_question hearsay_step(struct hearsay *h, uint64_t now_ns, uint64_
     if (h->asked != 0 && !h->more)
         return nobody;
     if (h->more)
-        return ask(h, h->asked, h->asked_version);
+        return go_on(h, now_ns);
     if (now_ns < h->due_ns) {
         nobody.due_ns = h->due_ns;
         return nobody;
     }
     s = choose(h, now_ns, coordinator);
     if (s != NULL)
-        return ask(h, s->node, s->version);
+        return ask(h, now_ns, s->node, s->version, coordinator);
     if (h->wanted != 0 && coordinator != 0 && now_ns >= h->wanted_ns + h->times.patience_ns) {
         h->last_resorts++;
-        return ask(h, coordinator, 0);
+        return ask(h, now_ns, coordinator, 0, coordinator);
     }
     nobody.due_ns = next_ns(h, coordinator);
     h->due_ns = 0;
@@ -176,17 +190,41 @@ static void shun(struct hearsay *h, struct hearsay_source *s, uint64_t now_ns, u
     s->shunned_ns = now_ns + MIN(ns, h->times.shun_max_ns);
 }
 
-bool hearsay_answered(struct hearsay *h, uint64_t now_ns, bool ok, uint64_t version, bool more)
+/* Others may have it sooner. */
+static bool is_overdue(const struct hearsay *h, uint64_t now_ns)
+{
+    return !h->asked_coordinator && now_ns >= h->begun_ns + h->times.pages_ns;
+}
+
+/* It has given some of its pages: the next one is asked for once more. */
+static bool is_tried_again(struct hearsay *h, uint64_t now_ns, enum hearsay_answer answer)
+{
+    bool waits = h->wanted != 0 && !h->asked_coordinator && now_ns >= h->wanted_ns + h->times.patience_ns;
+
+    if (answer == HEARSAY_GIVEN || answer == HEARSAY_WRONG || h->pages == 0 || is_overdue(h, now_ns))
+        return false;
+    if (answer == HEARSAY_BUSY ? waits : h->late++ == LATE_MAX)
+        return false;
+    h->again_ns = now_ns + h->times.again_ns;
+    return true;
+}
+
+bool hearsay_answered(struct hearsay *h, uint64_t now_ns, enum hearsay_answer answer, uint64_t version, bool more)
 {
     struct hearsay_source *s = source_find(h, h->asked);
-    bool lied;
+    bool ok = answer == HEARSAY_GIVEN && !(more && (is_overdue(h, now_ns) || h->pages == PAGES_MAX)), lied;
 
-    more = more && version > h->asked_have && h->pages < PAGES_MAX;
-    lied = ok && !more && version < h->asked_version;
-    h->failed = ok && !lied ? 0 : h->failed + 1;
-    h->more = ok && more;
+    more = ok && more && version > h->asked_have;
+    if (more) {
+        h->pages++;
+        h->late = 0;
+        h->again_ns = 0;
+    }
+    h->more = more || is_tried_again(h, now_ns, answer);
     if (h->more)
         return false;
+    lied = ok && version < h->asked_version;
+    h->failed = ok && !lied ? 0 : h->failed + 1;
     if (s != NULL && !ok)
         shun(h, s, now_ns, ++s->failures);
     if (s != NULL && lied)
@@ -208,4 +246,6 @@ void hearsay_forget(struct hearsay *h)
     h->nsources = 0;
     h->have = 0;
     h->wanted = 0;
+    h->asked = h->more ? 0 : h->asked;
+    h->more = false;
 }

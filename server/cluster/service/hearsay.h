@@ -6,6 +6,10 @@
  * answer is not asked again for a while, and others are. What the coordinator's grants wait for (want) and does not
  * come that way within @patience_ns is asked of the coordinator, the last resort.
  *
+ * Whoever is asked gives what it has in pages, which count together (records_chain.h): so in the middle of them it is
+ * asked again, a moment later, if it gives no more just now or its answer is late. That ends when a grant has waited for
+ * long, or it takes too long altogether: then others are asked, from the beginning.
+ *
  * Words are proved to come from a node of the cluster, and no more than that: one that says more than it has is found
  * out by its answer, and not believed for a time that doubles each time. So a word of a map that there is not costs a
  * question now and then. */
@@ -23,6 +27,8 @@ struct hearsay_times {
     uint64_t jitter_ns;   /* the first question after a word comes at most so much later */
     uint64_t patience_ns; /* so long what is wanted may take to come from others; 0: there is no group to hear of it */
     uint64_t answer_ns;   /* of one question */
+    uint64_t again_ns;    /* so much later, who gives no more just now is asked again; */
+    uint64_t pages_ns;    /* and all of its pages take so long at most, unless it coordinates */
     uint64_t shun_min_ns, shun_max_ns;
 };
 
@@ -46,15 +52,27 @@ struct hearsay {
     uint64_t asked;             /* who is being asked; 0: nobody */
     uint64_t asked_version;     /* what it was said to have; 0: the coordinator, who was not said to have anything */
     uint64_t asked_have;        /* what we had then */
+    uint64_t begun_ns;          /* when it was asked for the first page */
+    uint64_t again_ns;          /* with @more: not before */
     uint32_t pages;             /* that it gave in a row */
+    uint32_t late;              /* answers since the last page */
     uint32_t failed;            /* questions in a row */
-    bool more;                  /* who answered last has more, and is asked for it now */
+    bool more;                  /* who was asked last has more, and is asked for it next */
+    bool asked_coordinator;     /* @asked is that */
     uint64_t questions, last_resorts, lies; /* counted */
 };
 
 struct hearsay_question {
     uint64_t node; /* 0: nobody is to be asked now */
+    bool goes_on;  /* for what follows on the pages that it gave; else for what follows on what we have */
     uint64_t due_ns; /* node 0: step again then; UINT64_MAX: when something happens */
+};
+
+enum hearsay_answer {
+    HEARSAY_GIVEN,
+    HEARSAY_BUSY,   /* it gives no more just now */
+    HEARSAY_FAILED, /* no answer came */
+    HEARSAY_WRONG   /* it came, and could not be taken; nor can what came before be gone on with */
 };
 
 void hearsay_init(struct hearsay *h, const struct hearsay_times *times, uint64_t random);
@@ -66,10 +84,12 @@ void hearsay_have(struct hearsay *h, uint64_t version);
 void hearsay_want(struct hearsay *h, uint64_t now_ns, uint64_t version);
 /** Whom to ask now, @coordinator (0: there is none, or it is us) last; hearsay_answered() is to follow. */
 struct hearsay_question hearsay_step(struct hearsay *h, uint64_t now_ns, uint64_t coordinator);
-/** The question's end. @ok: an answer came, and all of it up to @version is here (hearsay_have() was told), with @more
- * behind it, which is asked for next. True: whoever was asked was said to have more than it has. */
-bool hearsay_answered(struct hearsay *h, uint64_t now_ns, bool ok, uint64_t version, bool more);
-/** What we have is no map that there is: we have nothing, and nothing that was said is believed. */
+/** The question's end. HEARSAY_GIVEN: a page came, which goes up to @version, with @more behind it, which is asked for next;
+ * without, all that it has is here (hearsay_have() was told). Later it goes on there if h->more is set then, and with
+ * nothing of it if not. True: whoever was asked was said to have more than it has. */
+bool hearsay_answered(struct hearsay *h, uint64_t now_ns, enum hearsay_answer answer, uint64_t version, bool more);
+/** What we have is no map that there is: we have nothing, and nothing that was said is believed. A question that is under
+ * way is still to be answered. */
 void hearsay_forget(struct hearsay *h);
 
 #endif

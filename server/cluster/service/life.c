@@ -261,7 +261,7 @@ int side_life_new(struct cairn_cluster *c)
     c->side->life = l;
     cairn_timer_init(&l->tick, on_tick, l);
     cairn_task_init(&l->hurry, on_hurry, l);
-    life_learn_init(l);
+    life_hear_init(l);
     life_group_init(l);
     cairn_sm_init(&l->sm, &side_life_kind, &c->home->machines);
     return 0;
@@ -283,7 +283,7 @@ void side_life_end(struct cairn_cluster *c)
 
     cairn_timer_stop(&c->home->env, &l->tick);
     cairn_loop_unpost(c->home, &l->hurry);
-    life_learn_end(l);
+    life_hear_end(l);
     life_group_end(l);
     cairn_sm_move(&l->sm, LIFE_ENDED);
     atomic_store(&c->side->lease_until_ns, 0);

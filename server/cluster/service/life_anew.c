@@ -76,7 +76,7 @@ bool life_follow_map(struct side_life *l, uint64_t map, uint64_t term)
                        mine, l->vouched, map);
     cairn_cluster_records_forget(l->c->records, map);
     atomic_store(&l->c->side->other_map, 0);
-    hearsay_forget(&l->hearsay);
+    life_hear_forget(l);
     l->learned = l->vouched = l->no_such = 0;
     l->nwaits = 0;
     l->term = term;

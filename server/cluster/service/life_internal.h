@@ -1,6 +1,6 @@
 /* What the files of this node's life in its cluster share: life.c (heartbeats), life_register.c, life_learn.c (what a
- * grant and other nodes bring of the map; the lease), life_anew.c (the map is another), life_part.c (the last word),
- * life_group.c (what groups tell and are told). */
+ * grant and other nodes bring of the map; the lease), life_fetch.c (what is asked of other nodes), life_anew.c (the map is
+ * another), life_part.c (the last word), life_group.c (what groups tell and are told). */
 #ifndef CAIRN_SERVER_CLUSTER_SERVICE_LIFE_INTERNAL_H
 #define CAIRN_SERVER_CLUSTER_SERVICE_LIFE_INTERNAL_H
 
@@ -68,12 +68,10 @@ struct side_life {
     /* What is asked of another node, or was and is being learned. */
     struct hearsay hearsay;
     struct cairn_timer hear_timer;
-    bool fetching, fetched; /* fetching: a call is under way */
+    bool fetching, fetched;     /* fetching: a call is under way */
     uint64_t fetch_from, fetch_until_ns;
-    struct records_chain chain; /* what @chain_from has given so far */
-    uint64_t chain_from;        /* 0: nobody */
-    uint64_t pause_until_ns;    /* it gives no more at the time */
-    uint32_t pauses;            /* in a row */
+    struct records_chain chain; /* what it has given so far */
+    bool chain_ends;            /* that is all */
     uint64_t learned_from; /* whoever brought us as far as we are; 0: the coordinator */
     uint64_t no_such;      /* the map does not go so far, as the coordinator says, whoever else says it does; 0: none */
     struct cairn_rpc_call fetch;
@@ -113,14 +111,27 @@ void life_beat(struct side_life *l);
 
 /* ---- life_learn.c ---- */
 
-void life_learn_init(struct side_life *l);
-/* No more words, no more questions. */
-void life_learn_end(struct side_life *l);
 /* The answer to @b has come. */
 void life_granted(struct side_life *l, const struct life_beat *b, const struct cairn_wire_grant *g);
 /* What this node's records have and its replicas do not: changes that it made as the coordinator, if its term ended before
  * its own heartbeat brought them; all of it, if some replica missed a page. */
 void life_learn_own(struct side_life *l);
+/* Nothing is being learned now: all pages of one copy, or the only one; life_fetched() is to follow if they were @fetched. */
+void life_learn_pages(struct side_life *l, const struct cairn_wire_page *pages, uint32_t n, bool fetched);
+/* The map does not go so far. */
+bool life_is_no_such(const struct side_life *l, uint64_t version);
+
+/* ---- life_fetch.c ---- */
+
+void life_hear_init(struct side_life *l);
+/* No more words, no more questions. */
+void life_hear_end(struct side_life *l);
+/* Something has changed: is anybody to be asked now? */
+void life_hear(struct side_life *l);
+/* All that was fetched is learned; or not (@ok). */
+void life_fetched(struct side_life *l, bool ok);
+/* Nothing is known any more. */
+void life_hear_forget(struct side_life *l);
 
 /* ---- life_group.c ---- */
 

@@ -25,9 +25,8 @@ static void drop_all(struct cairn_cluster_records *r)
     free(r->members);
 }
 
-void cairn_cluster_records_forget(struct cairn_cluster_records *r, uint64_t map)
+void records_forget(struct cairn_cluster_records *r, uint64_t map)
 {
-    pthread_rwlock_wrlock(&r->lock);
     drop_all(r);
     r->map = map;
     r->copy++; /* it begins anew: who is in the middle of its pages cannot go on */
@@ -38,6 +37,12 @@ void cairn_cluster_records_forget(struct cairn_cluster_records *r, uint64_t map)
     memset(&r->sweep, 0, sizeof(r->sweep));
     cairn_list_init(&r->changes);
     cairn_list_init(&r->coming);
+}
+
+void cairn_cluster_records_forget(struct cairn_cluster_records *r, uint64_t map)
+{
+    pthread_rwlock_wrlock(&r->lock);
+    records_forget(r, map);
     pthread_rwlock_unlock(&r->lock);
 }
 

@@ -1,10 +1,10 @@
 /** A node's copy of the map: members and slot records, each with the version in which it changed.
  *
  * Home writes it, from the pages that the coordinator's grants bring; any thread reads it. Items are kept in the
- * order of their changes, so whoever knows all up to a version is told what came behind it, in pages. A page that was
- * taken as one is given out as one: what it brought that is new here carries the page's revision. What was here before
- * keeps its own, for pages may overlap: so of any page of any copy it is true that all up to its revision is in it, and
- * who has read one may go on at another node. */
+ * order of their changes, so whoever knows all up to a version is told what came behind it, in pages (records_chain.h).
+ * A page that was taken as one is given out as one: what it brought that is new here carries the page's revision. What
+ * was here before keeps its own, for pages may overlap: so it is true of any copy that all of its pages since a revision
+ * have all that has changed after it, and who knows all up to one may go on at another node. */
 #ifndef CAIRN_SERVER_CLUSTER_SERVICE_RECORDS_H
 #define CAIRN_SERVER_CLUSTER_SERVICE_RECORDS_H
 
@@ -48,10 +48,10 @@ struct cairn_cluster_records {
 int cairn_cluster_records_init(struct cairn_cluster_records *r, uint64_t copy);
 void cairn_cluster_records_fini(struct cairn_cluster_records *r);
 
-/** Home: all of @n pages of one copy that follow one another (records_chain.h), from the revision that is here, or before
- * it, to one that has no more behind it. An older record than the one that is here (it came by a shorter way) changes
- * nothing. CAIRN_E_STATE: they are of another map. CAIRN_E_NOMEM, CAIRN_E_LIMIT: part of it may have been taken, and it is
- * to be asked for again. */
+/** Home: all of @n pages of one copy that follow one another (records_chain.h), from the revision that is here, or
+ * before it, to one that has no more behind it. An older record than the one that is here (it came by a shorter way)
+ * changes nothing. CAIRN_E_STATE: they are of another map. CAIRN_E_NOMEM, CAIRN_E_LIMIT: nothing is here any more, since
+ * part of a change cannot be told from none; all of it is to be asked for again. */
 int cairn_cluster_records_take(struct cairn_cluster_records *r, const struct cairn_wire_page *pages, uint32_t n);
 /** One record of the map @map that is in force, before the page that will tell of it. True: it is newer than the one
  * that was here. */

@@ -5,17 +5,14 @@
 
 #include <stdlib.h>
 
-enum {
-    /* Twice what all slots and members fill, for those that change meanwhile; and so that full pages are not needed. */
-    PAGES_MAX = 16 * (CAIRN_CLUSTER_SLOTS_MAX / CAIRN_WIRE_PAGE_SLOTS_MAX +
-                      CAIRN_CLUSTER_MEMBERS_MAX / CAIRN_WIRE_PAGE_MEMBERS_MAX),
-    BYTES_MAX = 2 * (CAIRN_CLUSTER_SLOTS_MAX * sizeof(struct cairn_wire_slot) + CAIRN_CLUSTER_MEMBERS_MAX * 1024)
-};
+enum { MEMBER_BYTES = 1024 }; /* with its texts, as a rule */
 
-void records_chain_begin(struct records_chain *ch, uint64_t since)
+void records_chain_begin(struct records_chain *ch, uint64_t since, uint32_t nslots)
 {
     *ch = (struct records_chain){ .since = since };
-    cairn_arena_init(&ch->arena, BYTES_MAX);
+    /* Twice, for what changes meanwhile. */
+    cairn_arena_init(&ch->arena,
+                     2 * (nslots * sizeof(struct cairn_wire_slot) + CAIRN_CLUSTER_MEMBERS_MAX * MEMBER_BYTES));
 }
 
 void records_chain_end(struct records_chain *ch)
@@ -78,8 +75,6 @@ int records_chain_add(struct records_chain *ch, const struct cairn_wire_page *pa
     if (page->revision < records_chain_upto(ch) ||
         (page->revision == records_chain_upto(ch) && (page->more || page->nslots + page->nmembers > 0)))
         return CAIRN_E_INVAL;
-    if (ch->n == PAGES_MAX)
-        return CAIRN_E_LIMIT;
     if (!make_room(ch) || !page_copy(&ch->arena, page, &ch->pages[ch->n]))
         return CAIRN_E_NOMEM;
     ch->n++;

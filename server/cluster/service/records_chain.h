@@ -16,15 +16,14 @@ struct records_chain {
     struct cairn_arena arena; /* of the pages */
 };
 
-/** Of no page yet. */
-void records_chain_begin(struct records_chain *ch, uint64_t since);
+/** Of no page yet; of a map of at most @nslots slots. */
+void records_chain_begin(struct records_chain *ch, uint64_t since, uint32_t nslots);
 /** Gives all memory back; may be called again, and before the next begin(). */
 void records_chain_end(struct records_chain *ch);
 /** The revision to ask the next page with. */
 uint64_t records_chain_upto(const struct records_chain *ch);
-/** A copy of @page, which was asked for so. CAIRN_E_STATE: it is of another copy, or of another map: what is here cannot be
- * gone on with. CAIRN_E_INVAL: it says that it leads nowhere. CAIRN_E_LIMIT: there are more pages than any map has.
- * CAIRN_E_NOMEM. */
+/** A copy of @page, which was asked for so. CAIRN_E_STATE: it is of another copy, or map: what is here cannot be
+ * gone on with. CAIRN_E_INVAL: it leads nowhere. CAIRN_E_NOMEM, also if there is more than the map can have. */
 int records_chain_add(struct records_chain *ch, const struct cairn_wire_page *page);
 
 #endif

@@ -1,5 +1,5 @@
 /* What the files of a node's copy of the map share: records.c (life, slots), records_member.c (members), records_page.c
- * (pages, in and out), records_sweep.c (members that are gone for good). All of it under the lock. */
+ * (pages, in and out), records_chain.c (those that are still to be taken), records_sweep.c (members that are gone for good). All of it under the lock. */
 #ifndef CAIRN_SERVER_CLUSTER_SERVICE_RECORDS_INTERNAL_H
 #define CAIRN_SERVER_CLUSTER_SERVICE_RECORDS_INTERNAL_H
 
@@ -47,11 +47,14 @@ static inline const struct cairn_slot_record *records_newest(const struct record
     return s->ahead != NULL ? s->ahead : &s->slot.rec;
 }
 
+/* Nothing is here; what comes is of @map. */
+void records_forget(struct cairn_cluster_records *r, uint64_t map);
+
 void records_item_init(struct records_item *x, bool is_member);
 /* @x takes the place of @old among the changes, and @old may be freed. */
 void records_item_replace(struct records_item *old, struct records_item *x);
-/* It changed in @version, and is among the changes where that belongs. Never for what is as it was: who asks this copy
- * up to the earlier version, and goes on elsewhere, would miss it. */
+/* It changed in @version, and is among the changes where that belongs. Never for what is as it was: this copy's pages
+ * up to the earlier version would lack it. */
 void records_item_changed(struct cairn_cluster_records *r, struct records_item *x, uint64_t version);
 /* Likewise, as soon as all of @version is here, which is not yet. Until then it stays where it is, and as it is: whoever asks meanwhile is
  * told of what was before, and not of nothing. */

@@ -5,7 +5,7 @@
 
 static int take_page(struct cairn_cluster_records *r, const struct cairn_wire_page *page)
 {
-    int rc = page->map == r->map ? 0 : CAIRN_E_STATE;
+    int rc = 0;
 
     for (uint32_t i = 0; rc == 0 && i < page->nmembers; i++)
         rc = records_take_member(r, &page->members[i], page->revision);
@@ -16,14 +16,17 @@ static int take_page(struct cairn_cluster_records *r, const struct cairn_wire_pa
 
 int cairn_cluster_records_take(struct cairn_cluster_records *r, const struct cairn_wire_page *pages, uint32_t n)
 {
-    int rc = 0;
+    int rc;
 
     CAIRN_ASSERT(n > 0 && !pages[n - 1].more);
     pthread_rwlock_wrlock(&r->lock);
+    rc = pages[0].map == r->map ? 0 : CAIRN_E_STATE;
     for (uint32_t i = 0; rc == 0 && i < n; i++)
         rc = take_page(r, &pages[i]);
     if (rc == 0)
         records_raise(r, pages[n - 1].revision);
+    else if (rc != CAIRN_E_STATE)
+        records_forget(r, r->map);
     pthread_rwlock_unlock(&r->lock);
     return rc;
 }
@@ -101,6 +104,22 @@ static int page_fill(struct cairn_cluster_records *r, uint64_t since, bool membe
     }
     page->revision = MAX(page->revision, r->revision);
     return 0;
+}
+
+bool cairn_cluster_records_fit(struct cairn_cluster_records *r, uint64_t since)
+{
+    uint32_t nslots = 0, nmembers = 0;
+
+    pthread_rwlock_rdlock(&r->lock);
+    for (struct cairn_link *l = r->changes.prev;
+         l != &r->changes && records_item_of(l)->version > since && nslots <= CAIRN_WIRE_PAGE_SLOTS_MAX &&
+         nmembers <= CAIRN_WIRE_PAGE_MEMBERS_MAX;
+         l = l->prev) {
+        nmembers += records_item_of(l)->is_member;
+        nslots += !records_item_of(l)->is_member;
+    }
+    pthread_rwlock_unlock(&r->lock);
+    return nslots <= CAIRN_WIRE_PAGE_SLOTS_MAX && nmembers <= CAIRN_WIRE_PAGE_MEMBERS_MAX;
 }
 
 int cairn_cluster_records_changed(struct cairn_cluster_records *r, uint64_t since, uint32_t **slots, uint32_t *n,

@@ -66,6 +66,9 @@ void cairn_cluster_records_upto(struct cairn_cluster_records *r, uint64_t revisi
 int cairn_cluster_records_page(struct cairn_cluster_records *r, uint64_t since, bool members, struct cairn_arena *a,
                                struct cairn_wire_page *page);
 
+/** Any thread: whether all of it is one page; quickly. */
+bool cairn_cluster_records_fit(struct cairn_cluster_records *r, uint64_t since);
+
 /** Any thread: whether such a page would have anything in it; quickly. */
 bool cairn_cluster_records_has_news(struct cairn_cluster_records *r, uint64_t since);
 

@@ -89,7 +89,7 @@ static uint32_t follow(struct cairn_cluster_records *to, struct cairn_cluster_re
     struct records_chain ch;
     uint32_t n;
 
-    records_chain_begin(&ch, cairn_cluster_records_revision(to));
+    records_chain_begin(&ch, cairn_cluster_records_revision(to), SLOTS);
     while (chain_more(&ch, from)) {
     }
     n = ch.n;
@@ -473,7 +473,7 @@ static void pages_are_taken_when_all_are_here(void **state)
         put_slot(i, 1, 11 + i / EACH);
     put_member(1, 1, 13);
     cairn_cluster_records_upto(&source, 13);
-    records_chain_begin(&ch, 0);
+    records_chain_begin(&ch, 0, SLOTS);
     assert_true(chain_more(&ch, &source));
     assert_int_equal(records_chain_upto(&ch), 11);
     put_slot(EACH, 2, 14); /* of the second page: it is not in that one any more */
@@ -515,7 +515,7 @@ static void pages_of_two_copies_are_not_mixed(void **state)
     follow(&copy, &source);
     put_slot(0, 2, 13);
     cairn_cluster_records_upto(&source, 13);
-    records_chain_begin(&ch, 0);
+    records_chain_begin(&ch, 0, SLOTS);
     assert_true(chain_more(&ch, &source));
     cairn_arena_init(&a, 16 << 20);
     assert_int_equal(cairn_cluster_records_page(&copy, records_chain_upto(&ch), true, &a, &page), 0);
@@ -539,14 +539,88 @@ static void pages_that_lead_nowhere_are_refused(void **state)
     int rc = 0;
 
     (void)state;
-    records_chain_begin(&ch, 5);
+    records_chain_begin(&ch, 5, SLOTS);
     assert_int_equal(records_chain_add(&ch, &page), CAIRN_E_INVAL);
     page.revision = 4;
     assert_int_equal(records_chain_add(&ch, &page), CAIRN_E_INVAL);
     for (page.revision = 6; rc == 0; page.revision++)
         rc = records_chain_add(&ch, &page);
-    assert_int_equal(rc, CAIRN_E_LIMIT);
+    assert_int_equal(rc, CAIRN_E_NOMEM);
+    assert_in_range(ch.n, SLOTS, 1 << 20); /* but those of a whole map are */
     records_chain_end(&ch);
+}
+
+/* Half of what has changed cannot be told from what was before: nobody is told that all is there. */
+static void pages_that_cannot_be_taken_leave_nothing(void **state)
+{
+    struct cairn_wire_slot wrong = { .slot = CAIRN_CLUSTER_SLOTS_MAX, .rec = record(1, 1) };
+    struct cairn_wire_page last = { .copy = 100, .revision = 12, .slots = &wrong, .nslots = 1 }, page;
+    struct records_chain ch;
+    struct cairn_slot_record rec;
+    struct cairn_arena a;
+
+    (void)state;
+    put_slot(5, 1, 10);
+    cairn_cluster_records_upto(&source, 10);
+    follow(&copy, &source);
+    put_slot(5, 2, 11);
+    for (uint32_t i = 0; i < CAIRN_WIRE_PAGE_SLOTS_MAX; i++)
+        put_slot(1000 + i, 1, 12);
+    cairn_cluster_records_upto(&source, 12);
+    records_chain_begin(&ch, 10, SLOTS);
+    assert_true(chain_more(&ch, &source));
+    assert_int_equal(records_chain_add(&ch, &last), 0);
+    assert_int_equal(cairn_cluster_records_take(&copy, ch.pages, ch.n), CAIRN_E_LIMIT);
+    records_chain_end(&ch);
+    assert_int_equal(cairn_cluster_records_revision(&copy), 0);
+    assert_false(cairn_cluster_records_slot(&copy, 5, &rec));
+    cairn_arena_init(&a, 1 << 20);
+    assert_int_equal(cairn_cluster_records_page(&copy, 0, true, &a, &page), 0);
+    assert_int_equal(page.revision + page.nslots, 0);
+    assert_true(page.copy != 200);
+    cairn_arena_reset(&a);
+    follow(&copy, &source);
+    expect_equal(&copy, 0, 0);
+    assert_true(cairn_cluster_records_slot(&copy, 5, &rec) && rec.epoch == 2);
+}
+
+/* What is more than a page is known before one is made of it. */
+static void what_fits_into_a_page_is_known_of(void **state)
+{
+    (void)state;
+    for (uint32_t i = 0; i < CAIRN_WIRE_PAGE_SLOTS_MAX; i++)
+        put_slot(i, 1, 10 + i);
+    for (uint32_t i = 0; i < CAIRN_WIRE_PAGE_MEMBERS_MAX; i++)
+        put_member(i + 1, 1, 2000 + i);
+    cairn_cluster_records_upto(&source, 3000);
+    assert_true(cairn_cluster_records_fit(&source, 0) && cairn_cluster_records_fit(&source, 3000));
+    put_slot(CAIRN_WIRE_PAGE_SLOTS_MAX, 1, 3001);
+    cairn_cluster_records_upto(&source, 3001);
+    assert_true(!cairn_cluster_records_fit(&source, 9) && cairn_cluster_records_fit(&source, 10));
+    put_member(CAIRN_WIRE_PAGE_MEMBERS_MAX + 1, 1, 3002);
+    cairn_cluster_records_upto(&source, 3002);
+    assert_true(!cairn_cluster_records_fit(&source, 1999) && cairn_cluster_records_fit(&source, 2000));
+}
+
+/* What a node's own replicas have to look at, however much it is. */
+static void what_has_changed_is_told_at_once(void **state)
+{
+    uint32_t *slots, n;
+    uint64_t revision;
+
+    (void)state;
+    for (uint32_t i = 0; i < SLOTS; i++)
+        put_slot(i, 1, 10 + i);
+    put_member(1, 1, 4000);
+    cairn_cluster_records_upto(&source, 10 + SLOTS - 2);
+    assert_int_equal(cairn_cluster_records_changed(&source, 0, &slots, &n, &revision), 0);
+    assert_int_equal(n, SLOTS - 1); /* the last one is not all of its revision yet */
+    assert_int_equal(revision, 10 + SLOTS - 2);
+    free(slots);
+    assert_int_equal(cairn_cluster_records_changed(&source, 10 + SLOTS - 4, &slots, &n, &revision), 0);
+    assert_int_equal(n, 2);
+    assert_int_equal(slots[0] + slots[1], 2 * SLOTS - 5);
+    free(slots);
 }
 
 static bool is_member(uint64_t node)
@@ -684,6 +758,9 @@ int main(void)
         CASE(pages_are_taken_when_all_are_here),
         CASE(pages_of_two_copies_are_not_mixed),
         CASE(pages_that_lead_nowhere_are_refused),
+        CASE(pages_that_cannot_be_taken_leave_nothing),
+        CASE(what_fits_into_a_page_is_known_of),
+        CASE(what_has_changed_is_told_at_once),
         CASE(a_hint_makes_no_hole),
         CASE(a_member_does_not_go_back),
         CASE(members_are_bounded),

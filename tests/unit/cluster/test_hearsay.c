@@ -61,12 +61,12 @@ static uint64_t asks_within(struct fixture *f, uint64_t ms)
 static bool answered(struct fixture *f, uint64_t version)
 {
     hearsay_have(&f->h, MAX(f->h.have, version));
-    return hearsay_answered(&f->h, f->now, true, version, false);
+    return hearsay_answered(&f->h, f->now, HEARSAY_GIVEN, version, false);
 }
 
 static void failed(struct fixture *f)
 {
-    assert_false(hearsay_answered(&f->h, f->now, false, 0, false));
+    assert_false(hearsay_answered(&f->h, f->now, HEARSAY_FAILED, 0, false));
 }
 
 static void who_has_more_is_asked(void **state)
@@ -94,11 +94,89 @@ static void pages_are_asked_for_one_behind_the_other(void **state)
         assert_true(node == 1 || node == 2);
         assert_true(who == 0 || node == who);
         who = node;
-        hearsay_have(&f->h, v);
-        assert_false(hearsay_answered(&f->h, f->now, true, v, v < 40));
+        if (v == 40)
+            hearsay_have(&f->h, v);
+        assert_false(hearsay_answered(&f->h, f->now, HEARSAY_GIVEN, v, v < 40));
     }
     assert_int_equal(f->h.have, 40);
     assert_int_equal(asks_within(f, 60000), 0);
+}
+
+/* Somebody, for the first of several pages, which it gives. */
+static uint64_t gives_a_page(struct fixture *f)
+{
+    uint64_t who = asks_within(f, 40);
+
+    assert_true(who != 0);
+    assert_false(hearsay_answered(&f->h, f->now, HEARSAY_GIVEN, 20, true));
+    assert_int_equal(asks_within(f, 0), who);
+    return who;
+}
+
+/* In the middle of its pages whoever gives no more just now is waited for, and so is a late answer, for a while: at another
+ * one it would begin anew. */
+static void the_middle_of_pages_is_waited_in(void **state)
+{
+    struct fixture *f = *state;
+    uint64_t who, began = f->now;
+
+    heard(f, 1, 40);
+    heard(f, 2, 40);
+    who = gives_a_page(f);
+    for (uint32_t i = 0; i < 3; i++) {
+        struct hearsay_question q;
+
+        assert_false(hearsay_answered(&f->h, f->now, i == 1 ? HEARSAY_FAILED : HEARSAY_BUSY, 0, false));
+        q = hearsay_step(&f->h, f->now, COORDINATOR);
+        assert_true(q.node == 0 && q.due_ns == f->now + f->h.times.again_ns);
+        f->now = q.due_ns;
+        q = hearsay_step(&f->h, f->now, COORDINATOR);
+        assert_true(q.node == who && q.goes_on);
+    }
+    while (f->h.asked == who) {
+        assert_false(hearsay_answered(&f->h, f->now, HEARSAY_BUSY, 0, false));
+        assert_true(asks_within(f, 100) != 0);
+    }
+    assert_in_range(f->now, began + f->h.times.pages_ns, began + f->h.times.pages_ns + 1000 * MS);
+    assert_int_equal(f->h.asked, 3 - who); /* from the beginning */
+}
+
+/* Many late answers in a row are none. */
+static void a_source_that_is_gone_is_left(void **state)
+{
+    struct fixture *f = *state;
+    uint64_t who, n = 0;
+
+    heard(f, 1, 40);
+    heard(f, 2, 40);
+    who = gives_a_page(f);
+    for (; f->h.asked == who; n++) {
+        failed(f);
+        assert_true(asks_within(f, 100) != 0);
+    }
+    assert_in_range(n, 2, 10);
+}
+
+/* Who gives no more just now is not waited for while a grant waits longer than it has patience; late answers are. */
+static void a_grant_that_waits_is_not_kept_waiting(void **state)
+{
+    struct fixture *f = *state;
+
+    heard(f, 1, 40);
+    assert_int_equal(gives_a_page(f), 1);
+    hearsay_want(&f->h, f->now, 30);
+    assert_false(hearsay_answered(&f->h, f->now, HEARSAY_BUSY, 0, false));
+    assert_int_equal(asks_within(f, 100), 1);
+    f->now += f->h.times.patience_ns;
+    failed(f);
+    assert_int_equal(asks_within(f, 100), 1);
+    assert_false(hearsay_answered(&f->h, f->now, HEARSAY_BUSY, 0, false));
+    assert_int_equal(asks_within(f, 100), COORDINATOR);
+    assert_false(hearsay_answered(&f->h, f->now, HEARSAY_GIVEN, 20, true));
+    f->now += 2 * f->h.times.pages_ns; /* nobody else is asked after it */
+    assert_int_equal(asks_within(f, 0), COORDINATOR);
+    assert_false(hearsay_answered(&f->h, f->now, HEARSAY_GIVEN, 30, true));
+    assert_int_equal(asks_within(f, 0), COORDINATOR);
 }
 
 /* One that says that there is more, and gives nothing, has no more. */
@@ -108,7 +186,7 @@ static void an_endless_answer_ends(void **state)
 
     heard(f, 1, 40);
     assert_int_equal(asks_within(f, 40), 1);
-    assert_true(hearsay_answered(&f->h, f->now, true, 10, true));
+    assert_true(hearsay_answered(&f->h, f->now, HEARSAY_GIVEN, 10, true));
     assert_int_equal(asks_within(f, 900), 0);
 }
 
@@ -234,6 +312,9 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         test(who_has_more_is_asked),
+        test(the_middle_of_pages_is_waited_in),
+        test(a_source_that_is_gone_is_left),
+        test(a_grant_that_waits_is_not_kept_waiting),
         test(pages_are_asked_for_one_behind_the_other),
         test(an_endless_answer_ends),
         test(the_coordinator_is_asked_last),
