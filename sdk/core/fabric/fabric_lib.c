@@ -35,15 +35,21 @@ static void load(void)
 {
     static const int taken[] = { SIGSEGV, SIGBUS, SIGILL, SIGABRT, SIGINT, SIGTERM };
     struct sigaction before[ARRAY_SIZE(taken)];
+    sigset_t late, mask; /* what asks for an end meanwhile comes when it is ours again */
     cpu_set_t cpus;
     bool has_cpus = sched_getaffinity(0, sizeof(cpus), &cpus) == 0;
     void *handle;
 
+    sigemptyset(&late);
+    sigaddset(&late, SIGINT);
+    sigaddset(&late, SIGTERM);
+    pthread_sigmask(SIG_BLOCK, &late, &mask);
     for (size_t i = 0; i < ARRAY_SIZE(taken); i++)
         sigaction(taken[i], NULL, &before[i]);
     handle = dlopen("libfabric.so.1", RTLD_NOW | RTLD_LOCAL);
     for (size_t i = 0; i < ARRAY_SIZE(taken); i++)
         sigaction(taken[i], &before[i], NULL);
+    pthread_sigmask(SIG_SETMASK, &mask, NULL);
     if (has_cpus)
         sched_setaffinity(0, sizeof(cpus), &cpus);
     if (handle == NULL) {
