@@ -115,41 +115,107 @@ static void many_changes(struct world *w, uint32_t coordinator)
     }
 }
 
+/* There is much that @b does not have, and @a does, which gives it two pages a second; @b hears of @a alone. Returns up to
+ * where that goes. */
+static uint64_t begin_with_many(struct world *w, uint32_t *co, uint32_t *a, uint32_t *b)
+{
+    struct cluster_pace *pace;
+    uint64_t all;
+
+    begin(w, co, a, b);
+    grant_no_pages(w, *co);
+    WHILE_PATIENT (!has_the_map(w, *b, *co) || life_of(w, *b)->fetch_from != 0 || life_of(w, *b)->learning)
+        turn(w);
+    for (uint32_t i = 0; i < NODES; i++)
+        w->nodes[*b].hears[i] = false;
+    life_of(w, *b)->hearsay.asked = 99; /* it waits for an answer that does not come */
+    many_changes(w, *co);
+    all = revision_at(w, *co);
+    expect_learned(w, *a, all);
+    assert_true(learned(w, *b) < all);
+    pace = &w->nodes[*a].c->side->askers.nodes;
+    pace->bytes_per_s = 2; /* pages, that is: far fewer than would come */
+    atomic_store(&pace->free_ns, cairn_env_now_ns(&w->nodes[*a].c->home->env) + CLUSTER_PACE_AHEAD_NS);
+    w->nodes[*b].hears[*a] = true;
+    life_of(w, *b)->hearsay.asked = 0;
+    return all;
+}
+
 /* Pages of another node count together: until the last is here none of them is known. A node that gives only so many a
  * second is waited for. */
 static void pages_of_a_node_are_learned_together(void **state)
 {
     struct world *w = *state;
-    uint64_t before, all, asked;
-    struct cluster_pace *pace;
+    uint64_t before, all, asked, resorts;
     uint32_t co, a, b;
 
-    begin(w, &co, &a, &b);
-    grant_no_pages(w, co);
-    WHILE_PATIENT (!has_the_map(w, b, co) || life_of(w, b)->fetch_from != 0 || life_of(w, b)->learning)
-        turn(w);
-    for (uint32_t i = 0; i < NODES; i++)
-        w->nodes[b].hears[i] = false;
-    life_of(w, b)->hearsay.asked = 99; /* it waits for an answer that does not come */
-    many_changes(w, co);
-    all = revision_at(w, co);
-    expect_learned(w, a, all);
+    all = begin_with_many(w, &co, &a, &b);
     before = learned(w, b);
     asked = atomic_load(&life_of(w, b)->asked_others);
-    assert_true(before < all);
-    pace = &w->nodes[a].c->side->askers.nodes;
-    pace->bytes_per_s = 2; /* pages, that is: far fewer than would come */
-    atomic_store(&pace->free_ns, cairn_env_now_ns(&w->nodes[a].c->home->env) + CLUSTER_PACE_AHEAD_NS);
-    w->nodes[b].hears[a] = true;
-    life_of(w, b)->hearsay.asked = 0;
+    resorts = atomic_load(&life_of(w, b)->asked_coordinator);
     WHILE_PATIENT (learned(w, b) < all) {
         assert_int_equal(learned(w, b), before);
         assert_int_equal(revision_at(w, b), before);
+        life_of(w, b)->nwaits = 0; /* no grant waits so long that the coordinator would be asked */
+        life_of(w, b)->hearsay.wanted = 0;
         turn(w);
     }
     assert_true(atomic_load(&life_of(w, b)->asked_others) > asked + MANY_PAGES);
+    assert_int_equal(atomic_load(&life_of(w, b)->asked_coordinator), resorts);
     assert_true(cairn_cluster_records_nmembers(w->nodes[b].c->records) >
                 MANY_PAGES * (CAIRN_WIRE_PAGE_MEMBERS_MAX - 1));
+    assert_null(life_of(w, b)->chain.pages);
+    expect_leases(w);
+}
+
+/* Whoever gives them forgets all, and has it anew: what came before is not gone on with. */
+static void a_source_begins_anew_in_the_middle(void **state)
+{
+    struct world *w = *state;
+    struct cairn_cluster_records *records;
+    uint64_t all;
+    uint32_t co, a, b;
+
+    all = begin_with_many(w, &co, &a, &b);
+    records = w->nodes[a].c->records;
+    WHILE_PATIENT (life_of(w, b)->chain.n == 0)
+        turn(w);
+    cairn_cluster_records_forget(records, cairn_cluster_records_map(records));
+    life_of(w, a)->learned = 0;
+    hearsay_have(&life_of(w, a)->hearsay, 0);
+    cairn_cluster__side_say(w->nodes[a].c);
+    w->nodes[a].c->side->askers.nodes.bytes_per_s = 0;
+    expect_learned(w, b, all);
+    assert_true(cairn_cluster_records_nmembers(w->nodes[b].c->records) >
+                MANY_PAGES * (CAIRN_WIRE_PAGE_MEMBERS_MAX - 1));
+    expect_learned(w, a, all);
+    expect_leases(w);
+}
+
+/* And whoever reads them: of what is on its way nothing is taken. */
+static void a_reader_begins_anew_in_the_middle(void **state)
+{
+    struct world *w = *state;
+    struct cairn_cluster_records *records;
+    uint64_t all;
+    uint32_t co, a, b;
+
+    all = begin_with_many(w, &co, &a, &b);
+    records = w->nodes[b].c->records;
+    WHILE_PATIENT (life_of(w, b)->chain.n == 0)
+        turn(w);
+    cairn_cluster_records_forget(records, cairn_cluster_records_map(records));
+    life_of(w, b)->learned = 0;
+    life_hear_forget(life_of(w, b));
+    assert_null(life_of(w, b)->chain.pages);
+    w->nodes[a].c->side->askers.nodes.bytes_per_s = 0;
+    expect_learned(w, b, all);
+    assert_true(cairn_cluster_records_nmembers(records) > MANY_PAGES * (CAIRN_WIRE_PAGE_MEMBERS_MAX - 1));
+    for (uint32_t i = 0; i < 1 << SLOT_BITS; i++) {
+        struct cairn_slot_record rec;
+
+        assert_true(cairn_cluster_records_slot(records, (1 << SLOT_BITS) + i, &rec));
+    }
     expect_leases(w);
 }
 
@@ -274,6 +340,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(the_map_comes_of_another_node, setup_group, teardown),
         cmocka_unit_test_setup_teardown(pages_of_a_node_are_learned_together, setup_group, teardown),
+        cmocka_unit_test_setup_teardown(a_source_begins_anew_in_the_middle, setup_group, teardown),
+        cmocka_unit_test_setup_teardown(a_reader_begins_anew_in_the_middle, setup_group, teardown),
         cmocka_unit_test_setup_teardown(a_grant_waits_for_the_map, setup_long_leases, teardown),
         cmocka_unit_test_setup_teardown(what_its_records_have_a_node_learns_by_itself, setup_group, teardown),
         cmocka_unit_test_setup_teardown(a_word_of_a_map_that_there_is_not, setup_group, teardown),
