@@ -3,6 +3,7 @@
 
 #include "server/cluster/map_http.h"
 #include "tests/lib/forward.h"
+#include "tests/lib/patience.h"
 #include "tests/lib/scratch.h"
 #include "tests/lib/skip.h"
 
@@ -167,9 +168,12 @@ char *etcd_post(struct etcd_server *s, const char *path, const char *json)
 {
     bool done = false;
     char url[128], *body = strdup(json), *answer = NULL;
-    struct cairn_map_http_req rq = {
-        .url = url, .body = body, .body_len = strlen(json), .timeout_ms = 2000, .done = on_answer, .arg = &done
-    };
+    struct cairn_map_http_req rq = { .url = url,
+                                     .body = body,
+                                     .body_len = strlen(json),
+                                     .timeout_ms = PATIENCE_S * 1000,
+                                     .done = on_answer,
+                                     .arg = &done };
 
     snprintf(url, sizeof(url), "http://127.0.0.1:%u/v3/%s", s->port, path);
     if (cairn_map_http_start(s->http, &rq) != 0)

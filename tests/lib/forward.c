@@ -10,6 +10,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/eventfd.h>
+#include <sys/random.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -67,13 +68,28 @@ static uint16_t port_of(int fd)
     return ntohs(sin.sin_port);
 }
 
+/* Below those that the kernel gives to whoever wants any: what is free now is no other test's a moment later, nor while
+ * whoever listens there is started anew. */
 uint16_t forward_free_port(void)
 {
-    int fd = port_open(0);
-    uint16_t port = port_of(fd);
+    enum { FIRST = 11000, PORTS = 21000, TRIES = 1000 };
 
-    close(fd);
-    return port;
+    for (int i = 0; i < TRIES; i++) {
+        uint16_t at, port;
+        struct sockaddr_in sin;
+        int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+        bool free;
+
+        must(fd >= 0 && getrandom(&at, sizeof(at), 0) == sizeof(at), "a random port");
+        port = (uint16_t)(FIRST + at % PORTS);
+        sin = local(port);
+        free = bind(fd, (struct sockaddr *)&sin, sizeof(sin)) == 0;
+        close(fd);
+        if (free)
+            return port;
+    }
+    must(false, "a free port");
+    return 0;
 }
 
 static void pair_close(struct pair *p)
@@ -185,7 +201,7 @@ struct forward *forward_new(uint16_t to, uint16_t *port)
     pthread_cond_init(&f->changed, NULL);
     f->to = to;
     f->wake = eventfd(0, EFD_CLOEXEC);
-    f->listener = port_open(0);
+    f->listener = port_open(forward_free_port());
     f->port = *port = port_of(f->listener);
     must(pthread_create(&f->thread, NULL, on_thread, f) == 0, "thread");
     return f;

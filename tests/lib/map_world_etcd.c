@@ -4,6 +4,7 @@
 #include "tests/lib/etcd.h"
 #include "tests/lib/forward.h"
 #include "tests/lib/map_world.h"
+#include "tests/lib/patience.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -37,7 +38,8 @@ static struct cairn_map_store *store_open(struct etcd_world *e, uint16_t port)
     struct cairn_err err = { 0 };
 
     snprintf(url, sizeof(url), "http://127.0.0.1:%u", port);
-    if (cairn_map_store_etcd_open(&conf, &e->loop, &s, &err) != 0 || cairn_map_store_await(s, 10000, &err) != 0)
+    if (cairn_map_store_etcd_open(&conf, &e->loop, &s, &err) != 0 ||
+        cairn_map_store_await(s, PATIENCE_S * 1000, &err) != 0)
         fail_msg("%s", err.text);
     return s;
 }

@@ -20,7 +20,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-enum { SEVER_MS = 100 };
+enum { SEVER_MS = 100, SEVER_ROUNDS_MIN = 100 };
 
 static bool names_sockets(const struct cairn_fabric *f)
 {
@@ -94,12 +94,14 @@ static void shut_sockets(const struct cairn_fabric *f)
 void cairn_fabric__sever(struct cairn_fabric *f)
 {
     uint64_t until;
+    uint32_t rounds = 0;
 
     if (f->nflying == 0 || !names_sockets(f))
         return;
     f->severing = true;
     shut_sockets(f);
     until = cairn_env_now_ns(&f->loop->env) + SEVER_MS * CAIRN_NS_PER_MS;
-    while (f->nflying > 0 && cairn_env_now_ns(&f->loop->env) < until)
+    /* Some rounds in any case: this thread may have stood still for as long. */
+    while (f->nflying > 0 && (rounds++ < SEVER_ROUNDS_MIN || cairn_env_now_ns(&f->loop->env) < until))
         cairn_fabric__reap(f);
 }

@@ -10,6 +10,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -315,6 +316,7 @@ static void a_peer_names_no_process_but_its_own(void **state)
     pid_t other = fork(); /* has fx->local where we have it, with what we have there */
 
     if (other == 0) {
+        prctl(PR_SET_PDEATHSIG, SIGKILL);
         pause();
         _exit(0);
     }

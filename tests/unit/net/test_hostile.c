@@ -65,6 +65,7 @@ static void torn_frames_are_put_together(void **state)
     int fd = enter(fx);
     size_t n = put_ping(buf, 5, 0);
 
+    fx->node.stalled_ns = 30 * CAIRN_NS_PER_S; /* not how fast they come */
     n += put_ping(buf + n, 6, 0);
     for (size_t i = 0; i < n; i++)
         raw_send(fx, fd, buf + i, 1);
@@ -131,8 +132,10 @@ static void a_slow_reader_is_bounded_and_closed(void **state)
     struct fixture *fx = *state;
     uint8_t buf[64];
     int fd = enter(fx), sent = 0;
-    uint64_t most = 0;
+    struct cairn_rpc_peer *peer = CONTAINER_OF(fx->rpc->peers.next, struct cairn_rpc_peer, link);
+    uint64_t most = 0, stalled_ns = fx->node.stalled_ns;
 
+    fx->node.stalled_ns = 30 * CAIRN_NS_PER_S; /* however long it takes us to ask */
     for (int i = 0; i < 400; i++) {
         size_t n = put_ping(buf, (uint32_t)i, 2);
 
@@ -145,6 +148,8 @@ static void a_slow_reader_is_bounded_and_closed(void **state)
     assert_true(sent > 100);
     assert_true(fx->pings < 20); /* 256 KiB each, and 1 MiB of output at the most */
     assert_true(most < (3 << 20));
+    fx->node.stalled_ns = stalled_ns;
+    cairn_rpc__peer_want(peer, cairn_loop_now(&fx->loop) + stalled_ns);
     WHILE_PATIENT (atomic_load(&fx->node.counters.slow_readers_closed) == 0)
         cairn_loop_turn(&fx->loop, CAIRN_NS_PER_MS);
     assert_int_equal(atomic_load(&fx->node.counters.slow_readers_closed), 1);
