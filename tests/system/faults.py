@@ -102,10 +102,16 @@ class Faults(Case):
             self.nodes.append(node)
             self.all.append(node.start())
         self.coordinator()
+        # Else those that come later lead nothing for a while: slots are made over those that are there.
+        wait_for("%d members" % n, lambda: list(self.member_states(self.all[0]).values()) == ["up"] * n)
         for name, (more, _) in NAMESPACES.items():
             self.ok(self.all[0].cairn("ns", "create", "--if-missing", "--replicas", str(replicas), *more, name))
             for node in self.all:
                 wait_for("namespace " + name, lambda n=node: n.cairn("ns", "show", name).code == 0)
+
+    def member_states(self, node):
+        """What the coordinator says of all; {} while there is none."""
+        return {m["name"]: m["state"] for m in node.cairn("status", "--json").json.get("cluster", {}).get("members", [])}
 
     # ---- the map store ----
 

@@ -41,10 +41,6 @@ class Nodes(Faults):
             self.whole()
         self.judge()
 
-    def member_states(self, node):
-        """What the coordinator says of all; {} while there is none."""
-        return {m["name"]: m["state"] for m in node.cairn("status", "--json").json.get("cluster", {}).get("members", [])}
-
     def test_killed_again_and_again(self):
         self.begin()
         self.load(large=True)
