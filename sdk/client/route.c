@@ -358,7 +358,8 @@ static void route_give_up(struct cairn_call *call)
     const struct cairn_route *route = &call->route;
     int rc = call->rpc.rc;
 
-    if (route->writes && route->unsure && cairn__route_is_passing(rc) && rc != CAIRN_E_UNKNOWN)
+    /* To whom it should go next is nothing that a caller could do. */
+    if (rc == CAIRN_E_MOVED || (route->writes && route->unsure && cairn__route_is_passing(rc) && rc != CAIRN_E_UNKNOWN))
         call->rpc.rc = call->canceled ? CAIRN_E_CANCELED : CAIRN_E_TIMEOUT;
 }
 

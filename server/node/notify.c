@@ -168,7 +168,7 @@ static void *ask_for_time(void *arg)
             before = effort();
             continue;
         }
-        if (pthread_cond_timedwait(&n->changed, &n->mutex, &until) != ETIMEDOUT)
+        if (pthread_cond_timedwait(&n->changed, &n->mutex, &until) != ETIMEDOUT || n->phase != CAIRN_NOTIFY_CHANGING)
             continue;
         now = effort();
         if (now - before >= EFFORT_MIN)

@@ -30,7 +30,7 @@ struct scripted_knobs {
     atomic_int cluster_fails, cluster_rc;
     /* what it was asked */
     atomic_uint cluster_asks;
-    atomic_uint puts, gets, verified_gets, mputs, mgets, pings, cancels;
+    atomic_uint puts, gets, verified_gets, mputs, mgets, lists, pings, cancels;
     /* gets whose value went by bulk, puts that came by it */
     atomic_uint bulk_gets, bulk_puts;
 };

@@ -295,6 +295,7 @@ static void router_list(struct cairn_rpc_req *rq)
     ProtobufCBinaryData *keys;
     uint64_t *lengths;
 
+    atomic_fetch_add(&n->knobs.lists, 1);
     if (scripted_node_hold(rq))
         return;
     keys = calloc(max, sizeof(*keys));

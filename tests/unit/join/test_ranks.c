@@ -1,6 +1,7 @@
 /* Joining by ranks: threads are the ranks, each with a node of its own, and a table carries their cards. */
 #include "cairn/server.h"
 #include "sdk/join/ranks.h"
+#include "tests/lib/patience.h"
 
 #include <ftw.h>
 #include <pthread.h>
@@ -211,6 +212,18 @@ static void a_rank_without_a_node_is_named_to_all(void **state)
     assert_true(join(fx, CAIRN_E_UNREACHABLE, "rank 2: it has no node") < 20000);
 }
 
+static void wait_for_cards(struct fixture *fx, uint32_t n)
+{
+    uint32_t there = 0;
+
+    WHILE_PATIENT (there < n) {
+        usleep(1000);
+        pthread_mutex_lock(&fx->table.mutex);
+        there = fx->table.there[0];
+        pthread_mutex_unlock(&fx->table.mutex);
+    }
+}
+
 static void a_rank_whose_node_died_is_named_to_all(void **state)
 {
     struct fixture *fx = *state;
@@ -221,8 +234,11 @@ static void a_rank_whose_node_died_is_named_to_all(void **state)
     fx->ranks[3].timeout_ms = 1000;
     for (uint32_t i = 0; i < 3; i++)
         start_node(fx, i);
-    for (uint32_t i = 0; i < RANKS; i++)
+    for (uint32_t i = 0; i < RANKS; i++) {
+        if (i == 3) /* whose second is over by then, as it waits for its node */
+            wait_for_cards(fx, 3);
         assert_int_equal(pthread_create(&fx->ranks[i].thread, NULL, run_rank, &fx->ranks[i]), 0);
+    }
     for (uint32_t i = 0; i < RANKS; i++) {
         pthread_join(fx->ranks[i].thread, NULL);
         assert_int_equal(fx->ranks[i].rc, fx->ranks[0].rc);

@@ -84,7 +84,7 @@ static void tries_become_as_long_as_answers_take(void **state)
     atomic_store(&node_of(x, 1)->slow_ms, 100);
     scripted_cluster_fault(x->cluster, 1, SCRIPTED_SLOW, 1000000);
     assert_int_equal(put(x, key, 10000), 0);
-    assert_in_range(node_of(x, 1)->opens, 2, 5);
+    assert_in_range(node_of(x, 1)->opens, 2, 9); /* a machine that stands still takes some of them, too */
     assert_int_equal(scripted_cluster_stores(x->cluster, key, strlen(key)), 1);
     assert_int_equal(cairn_get(x->ns, key, strlen(key), back, sizeof(back), &len, &x->o), 0);
     assert_int_equal(len, 1);
@@ -108,6 +108,9 @@ static void who_does_not_answer_is_named(void **state)
     item.key_len = sent.key_len = len = strlen(key);
     item.value = back;
     assert_int_equal(cairn_exists(x->ns, key, len, &(bool){ false }, NULL), 0); /* the map is here */
+    assert_int_equal(cairn_list(x->ns, "", 0, "", 0, 0, &page, NULL), 0); /* and connections with all */
+    cairn_free(page);
+    page = NULL;
     scripted_cluster_fault(x->cluster, 1, SCRIPTED_SILENT, INT32_MAX);
     x->o.timeout_ms = 100;
     for (int i = 0; i < 5; i++) {
