@@ -279,7 +279,7 @@ static inline void add_cluster(struct kv_node *kv, void *arg)
                                        .heartbeat_ns = 100 * MS,
                                        .election_ns = UINT64_C(2000) * MS,
                                        .resend_ns = 50 * MS,
-                                       .ack_ns = 400 * MS,
+                                       .ack_ns = UINT64_C(4000) * MS, /* a real disk's syncs may take that long */
                                        .learner_ns = 200 * MS,
                                        .session_ttl_ns = UINT64_C(600000) * MS,
                                        .sync_interval_ns = 20 * MS,

@@ -36,7 +36,7 @@ static void who_cannot_sync_is_removed(void **state)
     r = cluster_slots_replica(w->nodes[3].slots, SLOT);
     w->nodes[3].log_rc = CAIRN_E_IO;
     assert_int_equal(put(w, 1, "key 60", "record 60", true), 0); /* when the other two have it, and the third is out */
-    assert_true(w->nodes[3].failed);
+    until_failed(w, 3);
     expect_active(w, 1, 2);
     assert_int_equal(cairn_slot_insync(&w->rec, (struct cairn_who){ 3, w->nodes[3].inc }), -1);
     end = r->log.end.pos;
