@@ -148,6 +148,9 @@ class InACluster(Etcd, Case):
             node = self.node("n%d" % i, args=[x for k, v in settings.items() for x in ("--set", "%s=%s" % (k, v))])
             node.name = "n%d" % i
             self.all.append(node.start())
+        # Slots are made over those that are there; and who is killed before is missed by nobody.
+        wait_for("all members", lambda: [
+            m["state"] for m in json.loads(self.cairn(0, "status", "--json").out)["cluster"]["members"]] == ["up"] * 3)
         self.ok(self.cairn(0, "ns", "create", "--replicas", "2", "data"))
         wait_for("the namespace", lambda: all(self.cairn(i, "ns", "show", "data").code == OK for i in range(3)))
 
