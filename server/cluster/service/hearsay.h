@@ -84,9 +84,9 @@ void hearsay_have(struct hearsay *h, uint64_t version);
 void hearsay_want(struct hearsay *h, uint64_t now_ns, uint64_t version);
 /** Whom to ask now, @coordinator (0: there is none, or it is us) last; hearsay_answered() is to follow. */
 struct hearsay_question hearsay_step(struct hearsay *h, uint64_t now_ns, uint64_t coordinator);
-/** The question's end. HEARSAY_GIVEN: a page came, which goes up to @version, with @more behind it, which is asked for next;
- * without, all that it has is here (hearsay_have() was told). Later it goes on there if h->more is set then, and with
- * nothing of it if not. True: whoever was asked was said to have more than it has. */
+/** The question's end. HEARSAY_GIVEN: a page came, which goes up to @version, with @more behind it, which is asked for
+ * next; without, all that it has is here (hearsay_have() was told). If h->more is set then, it goes on there, else with
+ * nothing of it. True: whoever was asked was said to have more than it has. */
 bool hearsay_answered(struct hearsay *h, uint64_t now_ns, enum hearsay_answer answer, uint64_t version, bool more);
 /** What we have is no map that there is: we have nothing, and nothing that was said is believed. A question that is under
  * way is still to be answered. */

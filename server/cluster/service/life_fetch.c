@@ -1,7 +1,7 @@
 /* What this node asks of others of the map. At home.
  *
- * The group's packets say who has more than we; hearsay.h whom to ask when, and when once more. One node gives all of its
- * pages (records_chain.h), which are learned together (life_learn.c). */
+ * The group's packets say who has more than we; hearsay.h whom to ask when, and when once more. One node gives all of
+ * its pages (records_chain.h), which are learned together (life_learn.c). */
 #include "server/cluster/service/life_internal.h"
 
 #include "sdk/core/base/log.h"

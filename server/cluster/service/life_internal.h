@@ -1,6 +1,6 @@
 /* What the files of this node's life in its cluster share: life.c (heartbeats), life_register.c, life_learn.c (what a
- * grant and other nodes bring of the map; the lease), life_fetch.c (what is asked of other nodes), life_anew.c (the map is
- * another), life_part.c (the last word), life_group.c (what groups tell and are told). */
+ * grant and other nodes bring of the map; the lease), life_fetch.c (what is asked of other nodes), life_anew.c (the map
+ * is another), life_part.c (the last word), life_group.c (what groups tell and are told). */
 #ifndef CAIRN_SERVER_CLUSTER_SERVICE_LIFE_INTERNAL_H
 #define CAIRN_SERVER_CLUSTER_SERVICE_LIFE_INTERNAL_H
 
@@ -116,7 +116,7 @@ void life_granted(struct side_life *l, const struct life_beat *b, const struct c
 /* What this node's records have and its replicas do not: changes that it made as the coordinator, if its term ended before
  * its own heartbeat brought them; all of it, if some replica missed a page. */
 void life_learn_own(struct side_life *l);
-/* Nothing is being learned now: all pages of one copy, or the only one; life_fetched() is to follow if they were @fetched. */
+/* Nothing is being learned now: all pages of one copy, or the only one. life_fetched() follows if they were @fetched. */
 void life_learn_pages(struct side_life *l, const struct cairn_wire_page *pages, uint32_t n, bool fetched);
 /* The map does not go so far. */
 bool life_is_no_such(const struct side_life *l, uint64_t version);

@@ -1,5 +1,6 @@
 /* What the files of a node's copy of the map share: records.c (life, slots), records_member.c (members), records_page.c
- * (pages, in and out), records_chain.c (those that are still to be taken), records_sweep.c (members that are gone for good). All of it under the lock. */
+ * (pages, in and out), records_chain.c (those that are still to be taken), records_sweep.c (members that are gone for
+ * good). All of it under the lock, but for the chain. */
 #ifndef CAIRN_SERVER_CLUSTER_SERVICE_RECORDS_INTERNAL_H
 #define CAIRN_SERVER_CLUSTER_SERVICE_RECORDS_INTERNAL_H
 
@@ -56,8 +57,8 @@ void records_item_replace(struct records_item *old, struct records_item *x);
 /* It changed in @version, and is among the changes where that belongs. Never for what is as it was: this copy's pages
  * up to the earlier version would lack it. */
 void records_item_changed(struct cairn_cluster_records *r, struct records_item *x, uint64_t version);
-/* Likewise, as soon as all of @version is here, which is not yet. Until then it stays where it is, and as it is: whoever asks meanwhile is
- * told of what was before, and not of nothing. */
+/* Likewise, as soon as all of @version is here, which is not yet. Until then it stays where it is, and as it is: whoever
+ * asks meanwhile is told of what was before, and not of nothing. */
 void records_item_changes(struct cairn_cluster_records *r, struct records_item *x, uint64_t version);
 /* All up to @revision is here. */
 void records_raise(struct cairn_cluster_records *r, uint64_t revision);
