@@ -40,9 +40,11 @@ class Load:
 
     def end(self):
         """When there were some, however slow the machine is."""
-        wait_for("some puts", lambda: len(self.done) > 5 or self.failed)
-        self.over.set()
-        self.thread.join()
+        try:
+            wait_for("some puts", lambda: len(self.done) > 5 or self.failed)
+        finally:
+            self.over.set()
+            self.thread.join()
 
 
 @unittest.skipUnless(shutil.which("etcd"), "etcd is not installed")

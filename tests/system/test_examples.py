@@ -95,6 +95,7 @@ class Examples(Case):
                 confs.append(self.here(f.read(), name))
         self.certificates(names)
         self.start_etcd(names)
+        wait_for("the map store", lambda: run(CAIRND, "--config", confs[0], "--check-config").code == OK)
         for conf in confs:
             self.assertIn("the configuration is good", self.ok(run(CAIRND, "--config", conf, "--check-config")).err)
         nodes = []

@@ -409,8 +409,7 @@ class Mpi(JobCase):
     def test_a_signal_ends_all(self):
         p = subprocess.Popen(self.argv("-n", "2", "--", "sleep", "300"), env=self.env, start_new_session=True,
                              stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
-        while b"ready" not in p.stdout.readline():
-            pass
+        self.assertTrue(any(b"ready" in line for line in p.stdout), "it ended before")
         p.send_signal(signal.SIGTERM)
         p.communicate(timeout=DEADLINE_S)
         self.assertEqual(p.returncode, 143)
